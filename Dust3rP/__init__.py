@@ -1,0 +1,1 @@
+"""Trajectory extraction by DUSt3R; its room is reserved and empty for now."""

@@ -1,0 +1,37 @@
+# make demo   set up, then run the main job on the embedded tiny model: caches, training, a generated video
+# make test   set up, then run the tests
+# make check  set up, then style, types and the direction of imports
+# make clean  remove what the above wrote (the virtual environment and outputs/)
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: demo test check clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/runtime.stamp: requirements.txt
+	@echo "== setting up $(VENV) (packages are downloaded once)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --progress-bar on --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
+	@echo "== adding what the tests need"
+	@$(PY) -m pip install --progress-bar on --quiet -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/runtime.stamp
+	@$(PY) tools/run_demo.py
+
+test: $(VENV)/dev.stamp
+	@$(PY) -m pytest -m "not gpu"
+
+check: $(VENV)/dev.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Pure camera mathematics: language, planner, poses, rays, plots."""

@@ -1,0 +1,36 @@
+"""The shell around every script: exit codes, one clear message, logging. Imports nothing heavy."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(main: Callable[[], int]) -> int:
+    """Call a script's `main` and turn what can go wrong into an exit code and one line.
+
+    Returns:
+        what `main` returned; 2 after a user's mistake (ValueError, OSError: the message alone is shown, the
+        traceback with OMNICAM_TRACEBACK=1); 130 after Ctrl-C or SIGTERM. Any other exception is a defect of ours
+        and keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; finished work is kept, the same command goes on from there\n")
+        return EXIT_INTERRUPTED
+    except (ValueError, OSError) as error:
+        if os.environ.get("OMNICAM_TRACEBACK"):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Treat a polite kill like Ctrl-C, so that half-written files are removed."""
+    raise KeyboardInterrupt

@@ -1,0 +1,46 @@
+"""Files that are whole or not there: atomic writing, and errors that say which file."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is fsynced and takes the place of `path`.
+
+    The temporary file keeps the suffix (encoders look at it) and starts with a dot, so that no directory
+    listing of ours takes it for data. On any error it is removed and `path` is left as it was.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}.", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def require_file(path: str | Path | None, what: str, hint: str = "") -> Path:
+    """Return `path` as a Path, or raise FileNotFoundError that names the thing, the place and what to do."""
+    if path is None:
+        raise FileNotFoundError(f"{what}: no path given. {hint}".rstrip())
+    found = Path(path)
+    if not found.exists():
+        raise FileNotFoundError(f"{what}: {found} does not exist. {hint}".rstrip())
+    return found

@@ -1,0 +1,45 @@
+"""The only policy on dtypes and devices."""
+
+import torch
+
+_DTYPES = {
+    "bf16": torch.bfloat16,
+    "bfloat16": torch.bfloat16,
+    "fp16": torch.float16,
+    "float16": torch.float16,
+    "half": torch.float16,
+    "fp32": torch.float32,
+    "float32": torch.float32,
+    "float": torch.float32,
+    "no": torch.float32,
+}
+
+
+def parse_dtype(name: str) -> torch.dtype:
+    """Read a dtype as users type it ("bf16", "float16", "fp32", and accelerate's "no" for float32)."""
+    try:
+        return _DTYPES[name.lower().removeprefix("torch.")]
+    except KeyError:
+        raise ValueError(f"dtype {name!r} is not known; use one of {', '.join(_DTYPES)}") from None
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Torch's own name without its prefix, e.g. "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: the name is not a device, or is a CUDA device this machine does not have.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name!r} is not a device: {error}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: this machine has no usable CUDA device; use --device cpu")
+    return device

@@ -1,0 +1,1 @@
+"""From a TOML file to cache files to training batches."""

@@ -1,0 +1,1 @@
+"""LoRA modules, merging and their metadata."""

@@ -1,0 +1,1 @@
+"""Solvers, guidance and the one denoising loop."""

@@ -1,0 +1,51 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from common import cli
+
+
+@pytest.mark.parametrize("error", [ValueError("no such tag"), FileNotFoundError("no such file")])
+def test_a_users_mistake_is_one_line_and_code_2(capsys, error):
+    def main():
+        raise error
+
+    assert cli.run(main) == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    def main():
+        raise AssertionError
+
+    with pytest.raises(AssertionError):
+        cli.run(main)
+
+
+def test_a_polite_kill_cleans_up_and_gives_130(tmp_path):
+    program = textwrap.dedent(
+        """
+        import sys, time
+        from common import cli
+        from common.files import atomic_path
+        def main():
+            with atomic_path(sys.argv[1]) as temporary:
+                temporary.write_text("half")
+                sys.stdout.write("ready\\n"); sys.stdout.flush()
+                while True:
+                    time.sleep(0.05)
+        raise SystemExit(cli.run(main))
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.txt")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": "."}
+    ) as child:
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 130
+    assert not list(tmp_path.iterdir())

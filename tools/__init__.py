@@ -1,0 +1,1 @@
+"""Stand-alone scripts, imported by nobody."""

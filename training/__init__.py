@@ -1,0 +1,1 @@
+"""Flow matching, what is trainable, the loop, checkpoints."""

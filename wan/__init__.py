@@ -1,0 +1,1 @@
+"""The Wan2.1 networks: tensors in, tensors out."""
