@@ -43,3 +43,13 @@ def pick_device(name: str | None = None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: this machine has no usable CUDA device; use --device cpu")
     return device
+
+
+def compute_dtype(name: str | None, device: torch.device, on_gpu: torch.dtype) -> torch.dtype:
+    """The dtype a frozen network computes in: the named one, else `on_gpu` on a GPU and float32 on a CPU.
+
+    CPUs have no fast half precision, so half precision there would cost time and accuracy.
+    """
+    if name is not None:
+        return parse_dtype(name)
+    return torch.float32 if device.type == "cpu" else on_gpu

@@ -1,0 +1,129 @@
+"""Rigid poses: inverse, relative pose, rotations, interpolation in time. Batch first, OpenCV axes, radians."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_SMALL_ANGLE = 1e-6
+
+
+def invert(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Inverse of rigid poses: c2w to w2c and back. Uses the transpose, so R must be a rotation."""
+    rotation = c2w[..., :3, :3].mT
+    return assemble(rotation, -(rotation @ c2w[..., :3, 3:])[..., 0])
+
+
+def assemble(
+    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """Poses [[R, t], [0, 1]] from their parts."""
+    upper = torch.cat((rotation, translation[..., None]), dim=-1)
+    lower = torch.zeros_like(upper[..., :1, :])
+    lower[..., 3] = 1
+    return torch.cat((upper, lower), dim=-2)
+
+
+def relative_to(c2w: Float[Tensor, "*batch 4 4"], reference: Float[Tensor, "4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """The same poses seen from `reference` (c2w), which itself becomes the identity."""
+    return invert(reference) @ c2w
+
+
+def quaternion_of(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """Unit quaternions (w, x, y, z) of rotations, sign free.
+
+    Row k of the 4x4 matrix built here is 4 q_k q; the row with the largest diagonal is the well-conditioned one
+    (Shepperd 1978, "Quaternion from rotation matrix").
+    """
+    (r00, r01, r02), (r10, r11, r12), (r20, r21, r22) = (row.unbind(-1) for row in rotation.unbind(-2))
+    one = torch.ones_like(r00)
+    w, x, y, z = one + r00 + r11 + r22, one + r00 - r11 - r22, one - r00 + r11 - r22, one - r00 - r11 + r22
+    wx, wy, wz = r21 - r12, r02 - r20, r10 - r01
+    xy, xz, yz = r01 + r10, r02 + r20, r12 + r21
+    rows = (w, wx, wy, wz, wx, x, xy, xz, wy, xy, y, yz, wz, xz, yz, z)
+    products = torch.stack(rows, dim=-1).unflatten(-1, (4, 4))
+    best = torch.stack((w, x, y, z), dim=-1).argmax(dim=-1)
+    row = products.take_along_dim(best[..., None, None], dim=-2)[..., 0, :]
+    return row / row.norm(dim=-1, keepdim=True)
+
+
+def rotation_of(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations of unit quaternions (w, x, y, z)."""
+    w, x, y, z = quaternion.unbind(-1)
+    entries = (
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+
+
+def turn(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation about the axis `vector` by its length in radians (right-handed: x turns to y about z)."""
+    half = vector.norm(dim=-1, keepdim=True) / 2
+    # sinc is 1 at 0 without a division; torch's sinc(a) is sin(pi a) / (pi a)
+    return rotation_of(torch.cat((half.cos(), vector / 2 * torch.sinc(half / torch.pi)), dim=-1))
+
+
+def rotation_vector(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Axis times angle (radians, 0 to pi) of rotations: the inverse of `turn`."""
+    quaternion = quaternion_of(rotation)
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, quaternion[..., :1])
+    # for a tiny turn angle / sine is 2 and the axis is lost in the division
+    return quaternion[..., 1:] * torch.where(sine < _SMALL_ANGLE, 2.0, angle / sine)
+
+
+def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
+    """Angle of rotations in radians, 0 to pi, exact also near both ends."""
+    return rotation_vector(rotation).norm(dim=-1)
+
+
+def slerp(
+    first: Float[Tensor, "*batch 3 3"], second: Float[Tensor, "*batch 3 3"], fraction: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations on the shortest turn from `first` (fraction 0) to `second` (fraction 1), at even speed.
+
+    Spherical linear interpolation of quaternions (Shoemake 1985).
+    """
+    start, end = quaternion_of(first), quaternion_of(second)
+    end = torch.where((start * end).sum(dim=-1, keepdim=True) < 0, -end, end)
+    angle = 2 * torch.atan2((end - start).norm(dim=-1), (end + start).norm(dim=-1))
+    even = angle < _SMALL_ANGLE
+    sine = torch.where(even, 1.0, angle.sin())
+    weight_start = torch.where(even, 1 - fraction, ((1 - fraction) * angle).sin() / sine)
+    weight_end = torch.where(even, fraction, (fraction * angle).sin() / sine)
+    mixed = weight_start[..., None] * start + weight_end[..., None] * end
+    return rotation_of(mixed / mixed.norm(dim=-1, keepdim=True))
+
+
+def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotations nearest to nearly orthonormal matrices of positive determinant (Frobenius norm, by SVD)."""
+    u, _, vh = torch.linalg.svd(matrix)
+    return u @ vh
+
+
+def interpolate_poses(
+    c2w: Float[Tensor, "F 4 4"], times: Float[Tensor, "F"], wanted: Float[Tensor, "N"]
+) -> Float[Tensor, "N 4 4"]:
+    """Poses at the `wanted` times (s): SLERP of the rotation, linear translation, held outside the range.
+
+    Args:
+        c2w: poses at `times`.
+        times: seconds, strictly increasing.
+        wanted: seconds, in any order.
+    """
+    before, after, fraction = neighbours(times, wanted)
+    rotation = slerp(c2w[before, :3, :3], c2w[after, :3, :3], fraction)
+    translation = torch.lerp(c2w[before, :3, 3], c2w[after, :3, 3], fraction[:, None])
+    return assemble(rotation, translation)
+
+
+def neighbours(times: Float[Tensor, "F"], wanted: Float[Tensor, "N"]) -> tuple[Tensor, Tensor, Float[Tensor, "N"]]:
+    """Indices of the samples before and after each wanted time, and how far it lies between them (0 to 1)."""
+    last = len(times) - 1
+    held = wanted.clamp(times[0], times[last])
+    after = torch.searchsorted(times.contiguous(), held.contiguous()).clamp(min=min(1, last), max=last)
+    before = (after - 1).clamp(min=0)
+    gap = torch.where(after > before, times[after] - times[before], 1.0)
+    return before, after, (held - times[before]) / gap

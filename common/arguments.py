@@ -1,0 +1,89 @@
+"""Arguments that several scripts share, written once so that they mean the same everywhere."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.files import require_file
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository: default paths are relative to it, whatever the working directory."""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, except where there is none to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that shows defaults and takes no abbreviated flags (an abbreviation breaks when a flag is added)."""
+    return argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+
+
+def add_task(parser: argparse._ActionsContainer, tasks: Iterable[str], default: str) -> None:
+    """`--task`: which network, and with it every default path and number."""
+    parser.add_argument(
+        "--task", choices=list(tasks), default=default, help="the network; it also chooses default paths and sizes"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`: as torch spells it."""
+    parser.add_argument("--device", help="cuda, cuda:1, cpu; default: cuda where there is one")
+
+
+def add_model_paths(parser: argparse._ActionsContainer, *names: str) -> None:
+    """`--vae`, `--t5`, `--clip`, `--dit`: files of weights; each defaults to the task's place under weights/."""
+    meanings = {
+        "dit": "diffusion transformer (.safetensors, or any file of a sharded set)",
+        "vae": "Wan VAE (.pth or .safetensors)",
+        "t5": "umT5 text encoder (.pth or .safetensors)",
+        "clip": "CLIP image encoder (.pth or .safetensors)",
+    }
+    for name in names:
+        parser.add_argument(f"--{name}", metavar="PATH", help=f"{meanings[name]}; default: the task's under weights/")
+
+
+def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """`--tokenizer`: where the text encoder's tokenizer lies."""
+    parser.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer file or folder; default: the task's under weights/"
+    )
+
+
+def add_caching(parser: argparse.ArgumentParser) -> None:
+    """The flags that all three cache scripts take, as in musubi-tuner."""
+    group = parser.add_argument_group("caching")
+    group.add_argument("--dataset_config", metavar="PATH", required=True, help="TOML (or JSON) file of the data set")
+    group.add_argument("--batch_size", type=int, help="at most this many items at once; can only shrink the TOML's")
+    group.add_argument("--num_workers", type=int, help="threads that read and resize ahead; default: cores - 1")
+    group.add_argument("--skip_existing", action="store_true", help="leave caches alone that are there and up to date")
+    group.add_argument("--keep_cache", action="store_true", help="do not delete caches of items no longer in the set")
+
+
+def add_intrinsics(parser: argparse.ArgumentParser) -> None:
+    """`--intrinsics` and `--fov_deg`: the lens, where no file states it."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="lens of the source picture, divided by its width and height",
+    )
+    group.add_argument("--fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees")
+
+
+def model_path(given: str | None, default: str, flag: str) -> Path:
+    """The file a user named, or the task's default below the repository; it must exist.
+
+    Raises:
+        FileNotFoundError: names the file, the flag and the page that says where to get it.
+    """
+    return require_file(
+        given or ROOT / default, f"--{flag}", f"Pass --{flag} PATH, or put the file there (see weights/README.md)."
+    )
