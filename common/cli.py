@@ -22,7 +22,7 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; finished work is kept, the same command goes on from there\n")
+        sys.stderr.write("interrupted; finished files are kept\n")
         return EXIT_INTERRUPTED
     except (ValueError, OSError) as error:
         if os.environ.get("OMNICAM_TRACEBACK"):

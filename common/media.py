@@ -1,9 +1,10 @@
 """Images and videos, in and out. Arrays are uint8, RGB, [H, W, 3] or [F, H, W, 3]."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -18,6 +19,9 @@ from common.files import atomic_path, require_file
 
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif")
 VIDEO_EXTENSIONS = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".flv", ".wmv", ".m4v", ".mpg", ".mpeg")
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS = range(5, 9)
 
 
 @dataclass(frozen=True)
@@ -58,29 +62,72 @@ def probe_video(path: str | Path) -> VideoInfo:
         raise ValueError(f"{file}: not a readable video ({error})") from None
 
 
-def read_video(path: str | Path, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Frames `start` up to `stop` (exclusive; None for the end) as [F, H, W, 3].
-
-    Decoding stops as soon as the last wanted frame is there.
+def video_frames(path: str | Path) -> Iterator[np.ndarray]:
+    """The frames [H, W, 3] of a video, one by one, decoded as they are asked for.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not a video, or is damaged before the wanted frames are complete.
+        ValueError: it is not a video, or is damaged at the next frame.
     """
     file = require_file(path, "video")
-    frames: list[np.ndarray] = []
+    count = 0
     try:
         with av.open(str(file)) as container:
-            for index, frame in enumerate(container.decode(_video_stream(container, file))):
-                if stop is not None and index >= stop:
-                    break
-                if index >= start:
-                    frames.append(frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(_video_stream(container, file)):
+                yield frame.to_ndarray(format="rgb24")
+                count += 1
     except FFmpegError as error:
-        raise ValueError(f"{file}: damaged or not a video after {start + len(frames)} frames ({error})") from None
-    if not frames or (stop is not None and len(frames) < stop - start):
-        raise ValueError(f"{file}: only {len(frames)} of the frames {start} to {stop} could be decoded")
-    return np.stack(frames)
+        raise ValueError(f"{file}: damaged or not a video after {count} frames ({error})") from None
+
+
+def pick_frames(path: str | Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """The frames [H, W, 3] with these numbers, which must increase; decoding stops after the last of them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not a video, is damaged, or ends before the last wanted frame.
+    """
+    wanted, found = iter(indices), 0
+    following = next(wanted, None)
+    for index, frame in enumerate(video_frames(path)):
+        if following is None:
+            return
+        if index == following:
+            yield frame
+            found += 1
+            following = next(wanted, None)
+    if following is not None:
+        raise ValueError(f"{path}: ends before frame {following}; only {found} of {len(indices)} frames are there")
+
+
+def read_video(path: str | Path, start: int = 0, stop: int | None = None) -> np.ndarray:
+    """Frames `start` up to `stop` (exclusive; None for the end) as [F, H, W, 3].
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not a video, is damaged, or has not the wanted frames.
+    """
+    frames = video_frames(path) if stop is None else pick_frames(path, range(start, stop))
+    found = list(islice(frames, start, None) if stop is None else frames)
+    if not found:
+        raise ValueError(f"{path}: has no frame {start}")
+    return np.stack(found)
+
+
+def probe_image(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image as `read_image` would give it; only its header is read.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is not an image.
+    """
+    file = require_file(path, "image")
+    try:
+        with Image.open(file) as opened:
+            width, height = opened.size
+            return (height, width) if opened.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS else (width, height)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file}: not a readable image ({error})") from None
 
 
 def read_image(path: str | Path) -> np.ndarray:

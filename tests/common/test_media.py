@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.media import contact_sheet, fit_to_size, probe_video, read_image, read_video, write_image, write_video
+from common.media import (
+    contact_sheet,
+    fit_to_size,
+    pick_frames,
+    probe_image,
+    probe_video,
+    read_image,
+    read_video,
+    write_image,
+    write_video,
+)
 
 
 @pytest.fixture
@@ -31,7 +41,7 @@ def test_what_is_no_video_is_refused_by_name(tmp_path, content):
 
 def test_more_frames_than_there_are_is_an_error(tmp_path, ramp):
     write_video(tmp_path / "a.mp4", ramp, fps=16)
-    with pytest.raises(ValueError, match=r"a\.mp4.*only 5"):
+    with pytest.raises(ValueError, match=r"a\.mp4.*ends before"):
         read_video(tmp_path / "a.mp4", 4, 20)
 
 
@@ -72,3 +82,21 @@ def test_contact_sheet_picks_evenly(ramp):
     assert sheet.shape == (2 * 32 + 2, 3 * 48 + 4, 3)
     assert sheet[0, 0, 0] == 0
     assert sheet[-1, 60, 0] == 160
+
+
+def test_picked_frames_are_the_ones_named(tmp_path, ramp):
+    write_video(tmp_path / "a.mp4", ramp, fps=16)
+    picked = list(pick_frames(tmp_path / "a.mp4", [1, 4, 8]))
+    assert [round(float(frame.mean()) / 20) for frame in picked] == [1, 4, 8]
+    with pytest.raises(ValueError, match=r"a\.mp4: ends before frame 9; only 1"):
+        list(pick_frames(tmp_path / "a.mp4", [2, 9]))
+
+
+def test_an_images_header_tells_its_turned_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png", exif=exif)
+    assert probe_image(tmp_path / "a.png") == (20, 30)
+    (tmp_path / "b.png").write_text("words")
+    with pytest.raises(ValueError, match=r"b\.png"):
+        probe_image(tmp_path / "b.png")

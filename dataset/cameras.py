@@ -1,0 +1,113 @@
+"""From an item to the camera of its whole video, and from that to the rays of one clip."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from camera.intrinsics import default_intrinsics
+from camera.language import CameraTextError, has_camera, parse
+from camera.plucker import group_frames, plucker_map
+from camera.track import CameraTrack
+from camera.trajectory import compile as compile_moves
+from common.logs import get_logger
+from common.media import VideoInfo
+from dataset.sources import ItemGroup, MediaItem, shorten
+
+logger = get_logger("dataset")
+
+_SHOWN_MISTAKES = 5
+
+
+def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] = 60.0) -> CameraTrack:
+    """The camera of a whole video, on its own frame times (seconds of the file).
+
+    Taken from the item's camera file; without one, from the tags of the caption. An image has one pose, the
+    identity.
+
+    Args:
+        item: the medium.
+        info: its size, rate and frame count.
+        lens: of the source picture, where no camera file states it: the horizontal field of view in degrees, or
+            normalised (fx/W, fy/H, cx/W, cy/H).
+
+    Raises:
+        FileNotFoundError: the camera file is missing.
+        ValueError: the camera file or the tags are wrong, or there is neither.
+    """
+    if item.camera_file is not None:
+        return _from_file(item, info)
+    intrinsics = default_intrinsics(info.width / info.height, lens) if isinstance(lens, int | float) else lens
+    if item.entry.media == "image":
+        return compile_moves([], 1, info.fps, intrinsics)
+    try:
+        return compile_moves(parse(item.caption), info.frames, info.fps, intrinsics)
+    except ValueError as error:
+        raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
+
+
+def _from_file(item: MediaItem, info: VideoInfo) -> CameraTrack:
+    assert item.camera_file is not None
+    track = CameraTrack.load(item.camera_file)
+    if item.entry.media == "image":
+        return track.at([float(track.times[0])]).rebased()
+    frame, end = 1 / info.fps, (info.frames - 1) / info.fps
+    first, last = float(track.times[0]), float(track.times[-1])
+    if first > frame or last < end - frame:
+        logger.warning(
+            f"{item.camera_file}: covers {first:.2f} to {last:.2f} s of {item.path.name}, which lasts from 0 to "
+            f"{end:.2f} s; outside, the camera stands still"
+        )
+    return track
+
+
+def check_cameras(groups: Sequence[ItemGroup]) -> None:
+    """Refuse a data set with videos that have no camera, or a camera text that is wrong.
+
+    Raises:
+        ValueError: names the first such items, counts them all, and says what to add.
+    """
+    videos = [item for group in groups if group.entry.media == "video" for item in group.items]
+    from_text = [item for item in videos if item.camera_file is None]
+    without = [item for item in from_text if not has_camera(item.caption)]
+    if without:
+        names = shorten([f"{item.path.name} ({item.where})" for item in without])
+        raise ValueError(
+            f"{len(without)} of {len(videos)} videos have no camera: {names}. Add the tags to the caption "
+            "('... ; Camera: <starttime>0</starttime> <endtime>2</endtime> <speed>high</speed> "
+            "<direction>forward</direction> <rotate>stay</rotate>', direction and rotate 'stay' for a camera that "
+            "stands), or a camera_file to the jsonl line, or a camera_directory to the data set"
+        )
+    wrong = [message for item in from_text if (message := _mistakes(item))]
+    if wrong:
+        shown = "\n".join(wrong[:_SHOWN_MISTAKES])
+        raise ValueError(f"{len(wrong)} of {len(videos)} videos have a wrong camera text:\n{shown}")
+
+
+def _mistakes(item: MediaItem) -> str:
+    try:
+        parse(item.caption)
+    except CameraTextError as error:
+        return f"{item.path.name} ({item.where}): {error}"
+    return ""
+
+
+def clip_track(
+    track: CameraTrack, times: Sequence[float], source_size: tuple[int, int], clip_size: tuple[int, int]
+) -> CameraTrack:
+    """The camera of one clip: the poses of its own frames, in the camera of its first frame, with its own crop.
+
+    Args:
+        track: of the whole video.
+        times: seconds of the video, one per frame of the clip.
+        source_size: (height, width) of the video, by which the track's intrinsics are normalised.
+        clip_size: (height, width) of the clip: the video scaled to cover it, and its centre.
+    """
+    return track.at(times).rebased().cropped(source_size, clip_size)
+
+
+def clip_rays(track: CameraTrack, height: int, width: int) -> Float32[Tensor, "f 24 height width"]:
+    """Plücker maps of a clip's frames on its latent grid, grouped per latent frame (`camera.plucker`)."""
+    maps = plucker_map(track.c2w.to(torch.float32), track.intrinsics.to(torch.float32), height, width)
+    return group_frames(maps)

@@ -1,0 +1,35 @@
+"""Short identities of files and settings, by which a cache knows what it was made from."""
+
+import hashlib
+import os
+from pathlib import Path
+
+_ENDS_BYTES = 1 << 16
+_DIGEST_BYTES = 12
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Identity of a file's content: its size and its first and last 64 KiB, hashed.
+
+    It does not depend on name, place or dates, so a copied data set keeps its caches, and it costs the same for
+    large files. Containers keep their tables at an end, so a re-encoded video differs.
+    """
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(_ENDS_BYTES)
+        file.seek(max(len(head), size - _ENDS_BYTES))
+        return text_fingerprint(str(size), head, file.read())
+
+
+def text_fingerprint(*parts: str | bytes) -> str:
+    """Identity of a sequence of texts; the borders between the parts count."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def encoder_identity(path: str | Path, dtype: str) -> str:
+    """What a cache says of the encoder that made it: fingerprint of the weights file and compute dtype."""
+    return f"{file_fingerprint(path)} {dtype}"

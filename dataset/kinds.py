@@ -1,0 +1,211 @@
+"""The three kinds of cache, as `dataset.caching` sees them: what there is to do, when it is done, how it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from camera.track import CameraTrack
+from common.logs import get_logger
+from common.media import VideoInfo
+from dataset.cache import CacheHeader, read_header, source_metadata, write_latents, write_text
+from dataset.caching import CacheKind
+from dataset.cameras import check_cameras, item_track
+from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
+from dataset.config import DatasetEntry
+from dataset.fingerprint import file_fingerprint, text_fingerprint
+from dataset.frames import TARGET_FPS
+from dataset.names import (
+    LatentName,
+    camera_name,
+    is_camera_name,
+    is_text_name,
+    latents_by_stem,
+    parse_latent_name,
+    text_name,
+)
+from dataset.sources import ItemGroup, MediaItem, shorten
+
+logger = get_logger("dataset")
+
+_RATE_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
+    """Latents of clips and images, with the image-to-video condition beside them. Encoded from `DecodedClip`s.
+
+    The encode callback returns for each clip a table with exactly the `tensors`: latents [16, f, h, w],
+    latents_image [20, f, h, w], clip [tokens, dim].
+    """
+
+    tensors: tuple[str, ...] = ("latents",)
+    """What each cache must hold: latents, and for image-to-video latents_image and clip."""
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    """Identity by name (vae, clip), from `dataset.fingerprint.encoder_identity`; goes into the metadata."""
+    label: ClassVar[str] = "latent"
+
+    def survey(self, entry: DatasetEntry) -> dict[str, list[LatentName]]:
+        """The caches that lie in the folder, by item."""
+        return latents_by_stem(entry.cache_directory, entry.media)
+
+    def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[Clip]:
+        """The clips of an item; a cache of the same file that `lies` there saves opening the medium."""
+        fingerprint = file_fingerprint(item.path)
+        info = self._remembered(item, lying, fingerprint) or probe_item(item)
+        return [Clip(item, span, info, fingerprint) for span in spans_of(item.entry, info)]
+
+    def _remembered(self, item: MediaItem, lying: Sequence[LatentName], fingerprint: str) -> VideoInfo | None:
+        header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
+        known = header is not None and header.metadata.get("source_fingerprint") == fingerprint
+        return header.source_info if header is not None and known else None
+
+    def is_fresh(self, job: Clip) -> bool:
+        """True when the cache holds what this run would write; what musubi-tuner did not record is not compared."""
+        header = _header_or_none(job.target)
+        if header is None:
+            return False
+        wanted = {"source_fingerprint": job.fingerprint, **self.encoders}
+        return is_cache_of(header, job.span, job.info.fps, self.tensors) and _agrees(header, wanted)
+
+    def review(self, jobs: Sequence[Clip]) -> None:
+        """Warn of videos whose motion will be learnt at another speed than they have."""
+        seen = {clip.item.path: clip for clip in jobs if clip.item.entry.media == "video"}
+        off = [clip.item.path.name for clip in seen.values() if _is_off_rate(clip.item.entry, clip.info.fps)]
+        if off:
+            logger.warning(
+                f"{len(off)} of {len(seen)} videos have another rate than the data set says (without source_fps: "
+                f"{TARGET_FPS:g} frames per second), so they will be learnt faster or slower: {shorten(off)}"
+            )
+
+    def load(self, job: Clip) -> DecodedClip:
+        """Decode the clip."""
+        return decode(job)
+
+    def write(self, job: Clip, result: Mapping[str, Tensor]) -> None:
+        """Write the clip's cache."""
+        assert set(result) == set(self.tensors), (sorted(result), self.tensors)
+        name = job.name
+        extra = {
+            **source_metadata(job.item.path, job.fingerprint, job.info),
+            **self.encoders,
+            "start_frame": str(job.span.start),
+            "frame_times": str(list(job.frame_times)),
+        }
+        write_latents(job.target, result, width=name.width, height=name.height, frame_count=name.frames, extra=extra)
+
+    def owns(self, name: str, entry: DatasetEntry) -> bool:
+        """True for the file names this kind writes."""
+        return parse_latent_name(name, entry.media) is not None
+
+
+@dataclass(frozen=True)
+class ItemJob:
+    """A cache that belongs to a whole medium: its text or its camera."""
+
+    item: MediaItem
+    target: Path
+    fingerprint: str
+    """Of all that the cache is made from."""
+
+    @property
+    def bucket(self) -> tuple[int, ...]:
+        """All of them can be encoded together."""
+        return ()
+
+
+@dataclass(frozen=True)
+class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
+    """Text features of captions. Encoded from `ItemJob`s (`job.item.caption`) to one [L, dim] tensor each."""
+
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    """Identity of the text encoder, {"t5": ...}."""
+    label: ClassVar[str] = "text"
+
+    def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
+        """One cache per item."""
+        return [ItemJob(item, item.entry.cache_directory / text_name(item.key), text_fingerprint(item.caption))]
+
+    def is_fresh(self, job: ItemJob) -> bool:
+        """True when the cache was made from this caption by this encoder."""
+        header = _header_or_none(job.target)
+        wanted = {"caption1": job.item.caption, **self.encoders}
+        return header is not None and "t5" in header.keys and _agrees(header, wanted)
+
+    def load(self, job: ItemJob) -> ItemJob:
+        """The caption is there already."""
+        return job
+
+    def write(self, job: ItemJob, result: Tensor) -> None:
+        """Write the item's cache."""
+        write_text(job.target, result, job.item.caption, {"source": job.item.path.name, **self.encoders})
+
+    def owns(self, name: str, entry: DatasetEntry) -> bool:
+        """True for the file names this kind writes."""
+        return is_text_name(name)
+
+
+@dataclass(frozen=True)
+class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTrack, VideoInfo]]):
+    """Camera tracks of whole videos. Encoded by `tracks`: there is no network, and no picture is decoded."""
+
+    lens: float | tuple[float, float, float, float] = 60.0
+    """Where no file states it: horizontal field of view (degrees), or normalised fx, fy, cx, cy of the source."""
+    label: ClassVar[str] = "camera"
+
+    def check(self, groups: Sequence[ItemGroup]) -> None:
+        """Every video has a camera, and it can be read; raises ValueError naming those that do not."""
+        check_cameras(groups)
+
+    def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
+        """One cache per item."""
+        camera = item.caption if item.camera_file is None else file_fingerprint(item.camera_file)
+        made_from = text_fingerprint(file_fingerprint(item.path), camera, repr(self.lens))
+        return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
+
+    def is_fresh(self, job: ItemJob) -> bool:
+        """True when the cache was made from this medium, camera and lens."""
+        header = _header_or_none(job.target)
+        return header is not None and header.metadata.get("fingerprint") == job.fingerprint
+
+    def load(self, job: ItemJob) -> tuple[ItemJob, VideoInfo]:
+        """Size, rate and length of the medium."""
+        return job, probe_item(job.item)
+
+    def tracks(self, loaded: Sequence[tuple[ItemJob, VideoInfo]]) -> list[tuple[CameraTrack, VideoInfo]]:
+        """The encode callback."""
+        return [(item_track(job.item, info, self.lens), info) for job, info in loaded]
+
+    def write(self, job: ItemJob, result: tuple[CameraTrack, VideoInfo]) -> None:
+        """Write the item's cache."""
+        track, info = result
+        extra = source_metadata(job.item.path, file_fingerprint(job.item.path), info)
+        extra["source"] = "caption" if job.item.camera_file is None else "file"
+        extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
+        track.save(job.target, extra)
+
+    def owns(self, name: str, entry: DatasetEntry) -> bool:
+        """True for the file names this kind writes."""
+        return is_camera_name(name)
+
+
+def _header_or_none(path: Path) -> CacheHeader | None:
+    """The header of a cache, or None when there is none, or none that can be read: then it is made again."""
+    if not path.is_file():
+        return None
+    try:
+        return read_header(path)
+    except ValueError as error:
+        logger.warning(f"{error}; it is made again")
+        return None
+
+
+def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:
+    stated = entry.source_fps or TARGET_FPS
+    return abs(fps / stated - 1) > _RATE_TOLERANCE
+
+
+def _agrees(header: CacheHeader, wanted: Mapping[str, str]) -> bool:
+    return all(header.metadata.get(name, value).strip() == value.strip() for name, value in wanted.items())
