@@ -140,7 +140,7 @@ def read_image(path: str | Path) -> np.ndarray:
     file = require_file(path, "image")
     try:
         with Image.open(file) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file}: not a readable image ({error})") from None
 

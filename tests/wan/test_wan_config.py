@@ -1,0 +1,141 @@
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from wan.adapter import CameraAdapter
+from wan.config import (
+    NEGATIVE_PROMPT,
+    WAN_CONFIGS,
+    AdapterConfig,
+    CLIPConfig,
+    DiTConfig,
+    T5Config,
+    TaskConfig,
+    VAEConfig,
+    WeightPaths,
+)
+from wan.model import WanModel
+
+TASKS = [
+    *("t2v-1.3B", "t2v-14B", "t2i-14B", "i2v-14B", "flf2v-14B"),
+    *("t2v-1.3B-FC", "t2v-14B-FC", "i2v-14B-FC", "i2v-tiny"),
+]
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def build(task: str) -> WanModel:
+    with torch.device("meta"):
+        return WanModel(WAN_CONFIGS[task].dit)
+
+
+def test_all_tasks_are_there():
+    assert sorted(WAN_CONFIGS) == sorted(TASKS)
+
+
+def test_config_does_not_import_torch():
+    code = "import sys, wan.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("config", [DiTConfig, VAEConfig, T5Config, CLIPConfig, AdapterConfig, TaskConfig, WeightPaths])
+def test_every_field_has_its_sentence(config: type):
+    import inspect
+
+    source = inspect.getsource(config).splitlines()
+    for item in fields(config):
+        line = next(i for i, text in enumerate(source) if text.strip().startswith(f"{item.name}:"))
+        assert source[line + 1].strip().startswith('"""'), f"{config.__name__}.{item.name} has no sentence"
+
+
+def test_i2v_14b_has_the_official_number_of_parameters():
+    assert parameters(build("i2v-14B")) == 16_394_878_784
+
+
+@pytest.mark.parametrize(
+    ("task", "billions"),
+    [
+        ("t2v-1.3B", 1.419),
+        ("t2v-14B", 14.288),
+        ("t2i-14B", 14.288),
+        ("flf2v-14B", 16.396),
+        ("t2v-1.3B-FC", 1.565),
+        ("t2v-14B-FC", 16.395),
+        ("i2v-14B-FC", 16.395),
+    ],
+)
+def test_the_other_tasks_have_plausible_numbers_of_parameters(task: str, billions: float):
+    assert parameters(build(task)) == pytest.approx(billions * 1e9, rel=1e-3)
+
+
+def test_the_tiny_dit_and_its_adapter_are_small():
+    assert 6e6 <= parameters(build("i2v-tiny")) <= 7e6
+    assert parameters(adapter_of("i2v-tiny")) <= 0.5e6
+
+
+@pytest.mark.parametrize(("task", "millions"), [("i2v-tiny", 0.49), ("t2v-1.3B", 14), ("i2v-14B", 145)])
+def test_adapter_sizes_are_those_of_its_docstring(task: str, millions: float):
+    import wan.adapter
+
+    assert f"{millions:g} M" in (wan.adapter.__doc__ or "")
+    assert parameters(adapter_of(task)) == pytest.approx(millions * 1e6, rel=0.01)
+
+
+def adapter_of(task: str) -> CameraAdapter:
+    entry = WAN_CONFIGS[task]
+    with torch.device("meta"):
+        return CameraAdapter(entry.adapter, entry.dit.dim, entry.dit.num_layers)
+
+
+def test_defaults_follow_the_task():
+    assert WAN_CONFIGS["i2v-14B"].flow_shift_for(480, 832) == 3.0
+    assert WAN_CONFIGS["i2v-14B"].flow_shift_for(832, 480) == 3.0
+    assert WAN_CONFIGS["i2v-14B"].flow_shift_for(720, 1280) == 5.0
+    assert WAN_CONFIGS["t2v-14B"].flow_shift_for(480, 832) == 5.0
+    assert (WAN_CONFIGS["i2v-14B"].steps, WAN_CONFIGS["t2v-14B"].steps, WAN_CONFIGS["t2i-14B"].frames) == (40, 50, 1)
+    assert WAN_CONFIGS["flf2v-14B"].negative_prompt == "镜头切换，" + NEGATIVE_PROMPT
+    assert WAN_CONFIGS["t2v-14B"].clip is None and WAN_CONFIGS["t2v-1.3B-FC"].clip is not None
+
+
+@pytest.mark.parametrize(
+    ("build_wrong", "word"),
+    [
+        (lambda: DiTConfig(dim=100, num_heads=3), "num_heads"),
+        (lambda: DiTConfig(dim=20, num_heads=4), "rotary"),
+        (lambda: DiTConfig(freq_dim=255), "freq_dim"),
+        (lambda: DiTConfig(in_dim=8), "in_dim"),
+        (lambda: DiTConfig(patch_size=(2, 2, 2)), "patch_size"),
+        (lambda: DiTConfig(image_pos_tokens=514), "image_dim"),
+        (lambda: VAEConfig(z_dim=4), "latent channels"),
+        (lambda: VAEConfig(std=(0.0,) * 16), "std"),
+        (lambda: VAEConfig(dim_mult=(1, 2)), "temporal_downsample"),
+        (lambda: T5Config(dim_attn=100), "num_heads"),
+        (lambda: CLIPConfig(image_size=225), "patch_size"),
+        (lambda: CLIPConfig(num_heads=7), "num_heads"),
+        (lambda: AdapterConfig(inner_dim=34, num_heads=2), "inner_dim"),
+        (lambda: AdapterConfig(blocks=(1, 0)), "blocks"),
+        (lambda: AdapterConfig(blocks=()), "blocks"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], clip=None), "CLIP"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], t5=T5Config(dim=2048)), "T5"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], frames=80), "4n"),
+        (lambda: replace(WAN_CONFIGS["i2v-tiny"], adapter=AdapterConfig()), "block 19"),
+    ],
+)
+def test_wrong_sizes_are_refused_by_name(build_wrong, word: str):
+    with pytest.raises(ValueError, match=word):
+        build_wrong()
+
+
+def test_the_official_constants():
+    dit, vae, t5, clip = DiTConfig(), VAEConfig(), T5Config(), CLIPConfig()
+    assert (dit.rope_theta, dit.eps, dit.freq_dim, dit.text_len, dit.patch_size) == (10000.0, 1e-6, 256, 512, (1, 2, 2))
+    assert (vae.temporal_stride, vae.spatial_stride, vae.widths) == (4, 8, (96, 192, 384, 384))
+    assert (vae.mean[0], vae.mean[15], vae.std[0], vae.std[15]) == (-0.7571, -0.2921, 2.8184, 1.9160)
+    assert (sum(vae.mean), sum(vae.std)) == (pytest.approx(-0.7332), pytest.approx(34.2747))
+    assert (t5.num_buckets, t5.max_distance, t5.eps, clip.eps, clip.tokens) == (32, 128, 1e-6, 1e-5, 257)
+    assert all(entry.fps == 16 and entry.dit.out_dim == 16 for entry in WAN_CONFIGS.values())

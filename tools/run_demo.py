@@ -1,0 +1,134 @@
+"""The main job from beginning to end on the embedded tiny model, in minutes on a CPU; `make demo` runs this.
+
+Every step is a command a user could type; it is printed before it runs. What is there already is not done again, so
+an interrupted demo goes on where it stopped.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from common import arguments, cli  # noqa: E402
+from common.logs import get_logger, setup_logging  # noqa: E402
+
+log = get_logger("demo")
+
+PROMPT = (
+    "Object: A white cup of coffee on a saucer, with a spoon, on a wooden table. ; Camera: "
+    "<starttime>1</starttime> <endtime>2</endtime> <speed>high</speed> <direction>forward</direction> "
+    "<rotate>stay</rotate> <sep> "
+    "<starttime>2</starttime> <endtime>3</endtime> <speed>low</speed> <direction>right</direction> "
+    "<rotate>stay</rotate> <sep> "
+    "<starttime>3</starttime> <endtime>4</endtime> <speed>high</speed> <direction>leftdown30</direction> "
+    "<rotate>stay</rotate> <sep>"
+)
+FPS = 8
+"""33 frames at 8 per second are the four seconds of the prompt."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the demo; the defaults are what `make demo` runs."""
+    parser = arguments.make_parser(__doc__ or "")
+    add = parser.add_argument
+    add("--output_dir", metavar="PATH", default="outputs/demo", help="where everything is written")
+    add("--clips", type=int, default=24, help="rendered clips of the training set")
+    add("--vae_steps", type=int, default=500, help="training steps of the tiny VAE")
+    add("--base_epochs", type=int, default=20, help="passes that train the tiny DiT from scratch, camera and all")
+    add("--lora_epochs", type=int, default=4, help="passes that train LoRA and adapter on top")
+    add("--infer_steps", type=int, default=20, help="denoising steps of the generated video")
+    return parser
+
+
+def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """What the demo does, in order: a line for people, and the command."""
+    out = Path(args.output_dir)
+    data, trained, tiny = out / "data", out / "trained", ROOT / "weights" / "tiny"
+    yield (
+        "render textured rooms under camera moves, with their exact poses",
+        ["tools/make_demo_dataset.py", "--output_dir", f"{data}", "--clips", f"{args.clips}"],
+    )
+    yield "add real footage and a photograph", ["tools/fetch_demo_media.py", "--output_dir", f"{data}"]
+    yield "make the tiny networks, untrained", ["tools/make_tiny_weights.py", "--output_dir", f"{tiny}"]
+    yield (
+        "train the tiny VAE, so that there is a picture to speak of",
+        ["tools/train_tiny_vae.py", "--videos", f"{data / 'videos'}", "--steps", f"{args.vae_steps}"],
+    )
+    config = ["--task", "i2v-tiny", "--dataset_config", f"{data / 'dataset.toml'}", "--skip_existing"]
+    yield "cache latents and CLIP features", ["wan_cache_latents.py", *config]
+    yield "cache text", ["wan_cache_text_encoder_outputs.py", *config]
+    yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *config]
+    yield (
+        "train the tiny DiT from scratch, with its camera adapter",
+        _training(args, "base", args.base_epochs, "1e-3", "--trainable_modules", "all"),
+    )
+    yield "train LoRA and camera adapter on top of it, as for the 14B", _training(
+        args, "lora", args.lora_epochs, "1e-4", "--network_module", "networks.lora_wan", "--network_dim", "16",
+        "--network_alpha", "16", "--dit", f"{trained / 'base_dit.safetensors'}",
+        "--camera_adapter", f"{trained / 'base_camera.safetensors'}",
+    )  # fmt: skip
+    yield (
+        "generate from the photograph",
+        [
+            "wan_generate_video.py", "--task", "i2v-tiny", "--dit", f"{trained / 'base_dit.safetensors'}",
+            "--lora_weight", f"{trained / 'lora.safetensors'}",
+            "--camera_adapter", f"{trained / 'lora_camera.safetensors'}",
+            "--image_path", f"{data / 'photo.png'}", "--video_size", "96", "160", "--video_length", "33",
+            "--fps", f"{FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
+            "--prompt", PROMPT, "--save_path", f"{out / 'coffee.mp4'}",
+        ],
+    )  # fmt: skip
+
+
+def _training(args: argparse.Namespace, name: str, epochs: int, learning_rate: str, *more: str) -> list[str]:
+    out = Path(args.output_dir)
+    return [
+        "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_cpu_threads_per_process",
+        f"{os.cpu_count()}", "--cpu", "--mixed_precision", "no",
+        "wan_train_network.py", "--task", "i2v-tiny", "--dataset_config", f"{out / 'data' / 'dataset.toml'}",
+        "--sdpa", "--mixed_precision", "no", "--optimizer_type", "adamw", "--learning_rate", learning_rate,
+        "--max_data_loader_n_workers", "1", "--persistent_data_loader_workers",
+        "--timestep_sampling", "shift", "--discrete_flow_shift", "3.0", "--max_train_epochs", f"{epochs}",
+        "--seed", "42", "--output_dir", f"{out / 'trained'}", "--output_name", name, *more,
+    ]  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every step that is not done yet, then say where the results are."""
+    args = build_parser().parse_args(argv)
+    setup_logging()
+    out = Path(args.output_dir)
+    done = {"base": out / "trained" / "base_dit.safetensors", "lora": out / "trained" / "lora.safetensors"}
+    todo = list(steps(args))
+    started = time.monotonic()
+    for number, (title, command) in enumerate(todo, 1):
+        log.info("\n== %d/%d %s", number, len(todo), title)
+        made = next((path for name, path in done.items() if name in _value(command, "--output_name")), None)
+        if made is not None and made.exists():
+            log.info("   done before: %s", made)
+            continue
+        log.info("   python %s", shlex.join(command))
+        code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+        if code:
+            log.error("the step ended with exit code %d; the same command goes on from here", code)
+            return code
+    log.info("\n== done in %.0f s. Look at", time.monotonic() - started)
+    for title, name in (("video", ".mp4"), ("contact sheet", "_sheet.png"), ("trajectory", "_camera.png")):
+        log.info("   %-14s %s", title, out / f"coffee{name}")
+    log.info("   The model was trained from scratch in minutes: the picture is poor, the pipeline is the real one.")
+    return 0
+
+
+def _value(command: list[str], flag: str) -> str:
+    return command[command.index(flag) + 1] if flag in command else ""
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

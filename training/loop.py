@@ -1,0 +1,172 @@
+"""The training loop: batches in, checkpoints out.
+
+One optimizer step takes W·A batches of the one global order (training.order): A on each of W processes. Every rank
+adds up the gradients of its own, then the ranks' sums are averaged over the batches that were really there. All that
+is random about a batch comes from its place in the order, so the numbers do not depend on how the work is shared.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from common.logs import get_logger
+from common.progress import progress
+from networks.lora_wan import LoRANetwork
+from training.checkpoints import epoch_name, step_name
+from training.config import TrainingConfig
+from training.interrupt import StopRequest, stop_on_signal
+from training.loader import TrainingSet
+from training.records import LossTable
+from training.run import Run, prepare_run
+from training.state import save_state
+from training.step import StepResult, optimizer_step
+from wan.adapter import CameraAdapter
+from wan.model import WanModel
+
+log = get_logger("training")
+
+TRACKER_NAME = "network_train"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run was."""
+
+    steps: int
+    """Optimizer steps since the very start."""
+    epochs: int
+    """Epochs completed."""
+    loss: float | None
+    """Mean loss of the last step; None where there was nothing left to do."""
+    files: tuple[Path, ...]
+    """The final checkpoint: LoRA, adapter, DiT, those that there are; empty on ranks other than the first."""
+
+
+def train(
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    dit: WanModel,
+    network: LoRANetwork | None,
+    adapter: CameraAdapter | None,
+    training_set: TrainingSet,
+    provenance: Mapping[str, str] | None = None,
+) -> Summary:
+    """Train to the end of `config`, writing checkpoints, states, the loss table and its picture.
+
+    Args:
+        config: the run.
+        accelerator: of `training.setup.make_accelerator`; its trackers and process group are closed at the end.
+        dit: the base network; its own parameters are frozen except for `--trainable_modules`.
+        network: of `training.setup.build_network`; applied to the DiT here, and left on.
+        adapter: camera adapter; attached to the DiT here, and left on. None trains without cameras.
+        training_set: every batch of an epoch.
+        provenance: metadata only the script knows (base_task, ss_sd_model_name, ss_datasets, ss_num_train_items).
+
+    Raises:
+        ValueError: a setting, the data set or the resumed state does not fit; or the loss is no longer a number,
+            with the items' keys.
+        KeyboardInterrupt: the user stopped the run; with `--save_state` the state was saved first.
+    """
+    run = prepare_run(config, accelerator, dit, network, adapter, training_set, provenance or {})
+    summary = _Loop(run).run_all()
+    accelerator.end_training()
+    return summary
+
+
+class _Loop:
+    """The run in motion: counters, bar, table, files."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.is_main = run.accelerator.is_main_process
+        self.loss: float | None = None
+        self.table: LossTable | None = None
+        if self.is_main:
+            self.table = LossTable(self._path(f"{run.config.output_name}_loss.csv"), run.counters.step)
+        run.accelerator.init_trackers(TRACKER_NAME)
+
+    def run_all(self) -> Summary:
+        run, counters = self.run, self.run.counters
+        if run.is_finished():
+            log.warning("the resumed run is at its end already; raise --max_train_epochs or --max_train_steps")
+        with (
+            stop_on_signal() as stop,
+            progress(run.total_steps, "training", "step", not self.is_main, counters.step) as bar,
+        ):
+            while not run.is_finished():
+                self._epoch(stop, bar)
+            files = self._finish()
+        return Summary(counters.step, counters.epoch, self.loss, files)
+
+    def _epoch(self, stop: StopRequest, bar: tqdm) -> None:
+        """The rest of the current epoch, or of the run."""
+        run, counters = self.run, self.run.counters
+        batches = run.loader.epoch(counters.epoch, counters.position)
+        epoch_done = False
+        while not epoch_done and not run.is_finished():
+            began = time.perf_counter()
+            learning_rate = float(run.state.scheduler.get_last_lr()[0])
+            result = optimizer_step(run, batches, stop)
+            epoch_done = counters.advance(result.taken)
+            self._record(result, learning_rate, time.perf_counter() - began, bar)
+            self._save_if_due(epoch_done)
+            if result.stop and not run.is_finished():
+                self._stop()
+
+    def _record(self, result: StepResult, learning_rate: float, seconds: float, bar: tqdm) -> None:
+        step, epoch = self.run.counters.step, self.run.counters.epoch
+        self.loss = result.loss
+        if self.table is not None:
+            self.table.add(step, epoch, result.loss, learning_rate, result.gradient_norm, seconds)
+        values = {"loss": result.loss, "lr": learning_rate, "grad_norm": result.gradient_norm, "epoch": epoch}
+        self.run.accelerator.log(values, step=step)
+        bar.set_postfix(loss=f"{result.loss:.4f}", lr=f"{learning_rate:.2e}", epoch=epoch, refresh=False)
+        bar.update()
+
+    def _save_if_due(self, epoch_done: bool) -> None:
+        """Checkpoints of epochs and steps; the end of the run has its own."""
+        config, counters = self.run.config, self.run.counters
+        if self.run.is_finished():
+            return
+        if epoch_done and config.save_every_n_epochs and counters.epoch % config.save_every_n_epochs == 0:
+            self._save(epoch_name(config.output_name, counters.epoch), config.save_state)
+        if config.save_every_n_steps and counters.step % config.save_every_n_steps == 0:
+            self._save(step_name(config.output_name, counters.step), config.save_state)
+
+    def _save(self, name: str, with_state: bool) -> tuple[Path, ...]:
+        if not self.is_main:
+            return ()
+        counters = self.run.counters
+        files = self.run.writer.write(name, counters.step, counters.epoch)
+        if with_state:
+            self._save_state(name)
+        return tuple(files)
+
+    def _save_state(self, name: str) -> None:
+        folder = self._path(f"{name}-state")
+        save_state(folder, self.run.state, self.run.counters)
+        log.info("saved %s", folder)
+
+    def _finish(self) -> tuple[Path, ...]:
+        config = self.run.config
+        files = self._save(config.output_name, config.save_state or config.save_state_on_train_end)
+        if self.table is not None and self.loss is not None:
+            self.table.draw(self._path(f"{config.output_name}_loss.png"))
+        self.run.accelerator.wait_for_everyone()
+        return files
+
+    def _stop(self) -> None:
+        """End a run that was asked to stop between two steps."""
+        counters = self.run.counters
+        if self.is_main and self.run.config.save_state:
+            self._save_state(step_name(self.run.config.output_name, counters.step))
+        elif self.is_main:
+            log.warning("stopped after step %d; without --save_state only saved checkpoints are kept", counters.step)
+        raise KeyboardInterrupt
+
+    def _path(self, name: str) -> Path:
+        return Path(self.run.config.output_dir) / name

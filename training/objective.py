@@ -1,0 +1,54 @@
+"""From a batch to a loss: where the DiT is called in training."""
+
+import torch
+from torch import Tensor, nn
+
+from dataset.batch import Batch
+from training.config import TrainingConfig
+from training.flow_matching import (
+    draw_noise,
+    noisy_latents,
+    sample_sigmas,
+    timesteps_of,
+    velocity_loss,
+    velocity_target,
+)
+
+
+def draw_sigmas_and_noise(config: TrainingConfig, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise levels [B] and noise [B,16,f,h,w] of a batch, float32 on the CPU, from `seed` alone."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = batch["latents"].shape
+    sigmas = sample_sigmas(
+        config.timestep_sampling,
+        shape[0],
+        generator,
+        config.discrete_flow_shift,
+        config.sigmoid_scale,
+        config.sigma_range,
+    )
+    return sigmas, draw_noise(shape, generator)
+
+
+def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with_camera: bool) -> Tensor:
+    """Mean squared error of the DiT's velocity.
+
+    Args:
+        dit: `wan.model.WanModel`, with its LoRA and adapter in place.
+        batch: on the DiT's device.
+        sigmas: noise levels [B], on the DiT's device.
+        noise: [B,16,f,h,w], on the DiT's device.
+        with_camera: give the DiT the batch's camera; it must have an adapter then.
+
+    Returns:
+        A float32 scalar.
+    """
+    velocity = dit(
+        noisy_latents(batch["latents"], noise, sigmas),
+        timesteps_of(sigmas),
+        batch["t5"],
+        clip_features=batch["clip"],
+        image_condition=batch["latents_image"],
+        camera=batch["camera"] if with_camera else None,
+    )
+    return velocity_loss(velocity, velocity_target(batch["latents"], noise))

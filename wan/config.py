@@ -1,0 +1,217 @@
+"""Configurations of Wan2.1's networks and of the tasks users type. Free of torch, so `--help` stays instant.
+
+Dimensions and defaults are those of Wan-Video/Wan2.1 (`wan/configs/`, Apache-2.0); `i2v-tiny` is ours: the same
+classes at small dimensions. `dataclasses.replace` gives any other size.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from wan.config_networks import AdapterConfig, CLIPConfig, DiTConfig, T5Config, VAEConfig, require
+
+__all__ = [
+    "MASK_CHANNELS",
+    "NEGATIVE_PROMPT",
+    "TEMPORAL_STRIDE",
+    "WAN_CONFIGS",
+    "AdapterConfig",
+    "CLIPConfig",
+    "DiTConfig",
+    "T5Config",
+    "TaskConfig",
+    "VAEConfig",
+    "WeightPaths",
+]
+
+TEMPORAL_STRIDE = 4
+"""Video frames per latent frame: F video frames become (F - 1) / 4 + 1 latent frames."""
+
+MASK_CHANNELS = 4
+"""Channels of the first-frame mask in an image condition, one per video frame of a latent frame."""
+
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
+    "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"
+    "杂乱的背景，三条腿，背景人很多，倒着走"
+)
+"""Wan2.1's default negative prompt, a datum of the model (`wan/configs/shared_config.py`)."""
+
+
+@dataclass(frozen=True)
+class WeightPaths:
+    """Where a task's weights lie by default, relative to the repository root."""
+
+    dit: str
+    """The diffusion transformer."""
+    vae: str = "weights/Wan2.1_VAE.pth"
+    """The video autoencoder."""
+    t5: str = "weights/models_t5_umt5-xxl-enc-bf16.pth"
+    """The text encoder."""
+    clip: str = "weights/models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+    """The image encoder."""
+    tokenizer: str = "weights/google/umt5-xxl"
+    """The tokenizer of the text encoder: a folder, or a single tokenizer.json."""
+    adapter: str = "weights/mycheckpoint/camera_adapter.safetensors"
+    """The camera adapter."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Everything that a task name stands for: networks, sampling defaults, weight paths."""
+
+    dit: DiTConfig
+    """The diffusion transformer."""
+    vae: VAEConfig
+    """The video autoencoder."""
+    t5: T5Config
+    """The text encoder."""
+    clip: CLIPConfig | None
+    """The image encoder; None where the DiT has no image cross-attention."""
+    adapter: AdapterConfig
+    """The shape of a new camera adapter."""
+    weights: WeightPaths
+    """Default places of the weights."""
+    fps: int = 16
+    """Frames per second of the videos."""
+    frames: int = 81
+    """Default number of video frames, 4n + 1."""
+    size: tuple[int, int] = (480, 832)
+    """Default video size in pixels (height, width)."""
+    steps: int = 50
+    """Default number of denoising steps."""
+    flow_shift: float = 5.0
+    """Default shift of the sigmas."""
+    flow_shift_480p: float | None = None
+    """Default shift at 480 × 832 or 832 × 480 where it differs (official `generate.py`: 3 for i2v)."""
+    guidance_scale: float = 5.0
+    """Default weight of classifier-free guidance; 1 means none."""
+    negative_prompt: str = field(default=NEGATIVE_PROMPT, repr=False)
+    """Default negative prompt."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.dit.text_dim == self.t5.dim and self.dit.text_len == self.t5.text_len,
+            f"TaskConfig: the DiT reads text [{self.dit.text_len}, {self.dit.text_dim}], T5 gives "
+            f"[{self.t5.text_len}, {self.t5.dim}]",
+        )
+        require(
+            self.dit.image_dim == (self.clip.dim if self.clip else None),
+            f"TaskConfig: the DiT reads image tokens of width {self.dit.image_dim}, CLIP gives "
+            f"{self.clip.dim if self.clip else None}",
+        )
+        require(
+            self.dit.out_dim == self.vae.z_dim,
+            f"TaskConfig: the DiT predicts {self.dit.out_dim} channels, the VAE has {self.vae.z_dim}",
+        )
+        require(
+            self.frames % TEMPORAL_STRIDE == 1,
+            f"TaskConfig.frames {self.frames} must be 4n + 1",
+        )
+        require(
+            self.adapter.blocks[-1] < self.dit.num_layers,
+            f"TaskConfig: the adapter names block {self.adapter.blocks[-1]}, the DiT has {self.dit.num_layers}",
+        )
+
+    def flow_shift_for(self, height: int, width: int) -> float:
+        """Default shift of the sigmas for a video of this size in pixels."""
+        if self.flow_shift_480p is not None and sorted((height, width)) == [480, 832]:
+            return self.flow_shift_480p
+        return self.flow_shift
+
+
+_T2V_1_3B = DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
+_T2V_14B = DiTConfig()
+_I2V_14B = DiTConfig(in_dim=36, image_dim=1280)
+_FLF2V_14B = DiTConfig(in_dim=36, image_dim=1280, image_pos_tokens=514)
+# Fun-Control reads control (16) and image (16) latents beside the noisy one, and looks at CLIP tokens in every task
+_FC_1_3B = DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, in_dim=48, image_dim=1280)
+_FC_14B = DiTConfig(in_dim=48, image_dim=1280)
+
+_ADAPTER_14B = AdapterConfig()
+_ADAPTER_1_3B = AdapterConfig(inner_dim=256, num_heads=2, hidden_dim=512, token_dim=256, blocks=tuple(range(15)))
+
+
+def _official(dit: DiTConfig, file: str, adapter: AdapterConfig = _ADAPTER_14B, **defaults: Any) -> TaskConfig:
+    return TaskConfig(
+        dit=dit,
+        vae=VAEConfig(),
+        t5=T5Config(),
+        clip=CLIPConfig() if dit.image_dim else None,
+        adapter=adapter,
+        weights=WeightPaths(dit=f"weights/diffusionmodel/{file}"),
+        **defaults,
+    )
+
+
+_I2V_TINY = TaskConfig(
+    dit=DiTConfig(
+        dim=256,
+        ffn_dim=512,
+        num_heads=4,
+        num_layers=6,
+        in_dim=36,
+        text_dim=128,
+        text_len=128,
+        image_dim=128,
+    ),
+    vae=VAEConfig(
+        dim=24,
+        dim_mult=(1, 2, 2),
+        num_res_blocks=1,
+        temporal_downsample=(True, True),
+        patch=2,
+        mean=(0.0,) * 16,
+        std=(1.0,) * 16,
+    ),
+    t5=T5Config(
+        vocab_size=2048,
+        dim=128,
+        dim_attn=128,
+        dim_ffn=256,
+        num_heads=4,
+        num_layers=3,
+        text_len=128,
+    ),
+    clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64),
+    adapter=AdapterConfig(
+        inner_dim=96,
+        num_heads=4,
+        hidden_dim=192,
+        token_dim=128,
+        blocks=tuple(range(6)),
+    ),
+    weights=WeightPaths(
+        dit="weights/tiny/dit.safetensors",
+        vae="weights/tiny/vae.safetensors",
+        t5="weights/tiny/t5.safetensors",
+        clip="weights/tiny/clip.safetensors",
+        tokenizer="weights/tiny/tokenizer.json",
+        adapter="weights/tiny/camera_adapter.safetensors",
+    ),
+    frames=33,
+    size=(96, 160),
+    steps=20,
+    flow_shift=3.0,
+    guidance_scale=1.0,
+)
+
+_FC_1_3B_FILE = "wan2.1_fun_control_1.3B_bf16.safetensors"
+_FC_14B_FILE = "wan2.1_fun_control_14B_bf16.safetensors"
+
+WAN_CONFIGS: dict[str, TaskConfig] = {
+    "t2v-1.3B": _official(_T2V_1_3B, "wan2.1_t2v_1.3B_bf16.safetensors", _ADAPTER_1_3B),
+    "t2v-14B": _official(_T2V_14B, "wan2.1_t2v_14B_bf16.safetensors"),
+    "t2i-14B": _official(_T2V_14B, "wan2.1_t2v_14B_bf16.safetensors", frames=1),
+    "i2v-14B": _official(_I2V_14B, "wan2.1_i2v_480p_14B_bf16.safetensors", steps=40, flow_shift_480p=3.0),
+    "flf2v-14B": _official(
+        _FLF2V_14B,
+        "wan2.1_flf2v_720p_14B_bf16.safetensors",
+        flow_shift=16.0,
+        negative_prompt=f"镜头切换，{NEGATIVE_PROMPT}",
+    ),
+    "t2v-1.3B-FC": _official(_FC_1_3B, _FC_1_3B_FILE, _ADAPTER_1_3B),
+    "t2v-14B-FC": _official(_FC_14B, _FC_14B_FILE),
+    "i2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, steps=40, flow_shift_480p=3.0),
+    "i2v-tiny": _I2V_TINY,
+}
+"""Every task users type at `--task`."""

@@ -1,0 +1,64 @@
+"""Encode the captions of a data set with umT5."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from common import arguments, cli
+from common.arguments import model_path
+from common.logs import setup_logging
+from wan.config import WAN_CONFIGS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dataset.kinds import ItemJob
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this script; musubi-tuner's names and meanings, and `--task`."""
+    parser = arguments.make_parser(__doc__ or "")
+    arguments.add_task(parser, WAN_CONFIGS, default="i2v-14B")
+    arguments.add_caching(parser)
+    arguments.add_model_paths(parser, "t5")
+    arguments.add_tokenizer(parser)
+    arguments.add_device(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan, load T5 if there is work for it, encode, write, prune."""
+    args = build_parser().parse_args(argv)
+    setup_logging()
+    import torch
+
+    from common.precision import compute_dtype, dtype_name, pick_device
+    from dataset.caching import plan_caching, run_caching
+    from dataset.config import load_config
+    from dataset.fingerprint import encoder_identity
+    from dataset.kinds import TextCaching
+    from dataset.sources import load_items
+    from wan.loading import load_t5
+
+    task, device = WAN_CONFIGS[args.task], pick_device(args.device)
+    file = model_path(args.t5, task.weights.t5, "t5")
+    tokenizer = model_path(args.tokenizer, task.weights.tokenizer, "tokenizer")
+    dtype = compute_dtype(None, device, torch.bfloat16)
+
+    groups = load_items(load_config(args.dataset_config))
+    kind = TextCaching({"t5": encoder_identity(file, dtype_name(dtype))})
+    plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
+    t5 = load_t5(file, task.t5, device=device, dtype=dtype, tokenizer=tokenizer) if plan.todo else None
+
+    def encode(jobs: list["ItemJob"]) -> list["Tensor"]:
+        assert t5 is not None
+        features = t5.encode([job.item.caption for job in jobs])
+        return [feature.to("cpu", torch.bfloat16) for feature in features]
+
+    run_caching(plan, encode, batch_size=args.batch_size, keep_cache=args.keep_cache, num_workers=args.num_workers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

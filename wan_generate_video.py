@@ -1,0 +1,351 @@
+"""Make one video from a prompt, an image and a camera move."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import arguments, cli
+from common.arguments import ROOT, model_path
+from common.files import require_file
+from common.logs import get_logger, setup_logging
+from wan.config import WAN_CONFIGS, TaskConfig
+from wan.sizes import check_frames, check_size, size_for_image
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from camera.track import CameraTrack
+    from sampling.solvers import Solver
+    from wan.model import WanModel
+    from wan.vae import WanVAE
+
+log = get_logger("generate")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this script; musubi-tuner's names and meanings, and our camera."""
+    parser = arguments.make_parser(__doc__ or "")
+    arguments.add_task(parser, WAN_CONFIGS, default="t2v-14B")
+    _add_what(parser.add_argument_group("what to make"))
+    _add_camera(parser)
+    _add_weights(parser)
+    _add_sampling(parser.add_argument_group("sampling"))
+    return parser
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--prompt", required=True, help="the scene, and after `Camera:` the camera move in tags")
+    add("--negative_prompt", help="default: Wan's own")
+    add("--image_path", metavar="PATH", help="the first frame (image-to-video tasks need it)")
+    add("--video_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), default=[256, 256],
+        help="height and width; with an image their product is the area, and the image gives the shape")  # fmt: skip
+    add("--video_length", type=int, help="frames, 4n+1; default: the task's")
+    add("--fps", type=int, default=16, help="frames per second of the file, and of the camera's seconds")
+    add("--save_path", metavar="PATH", required=True, help="a directory, or a file name that ends in .mp4")
+    add("--output_type", choices=["video", "images", "latent", "both"], default="video",
+        help="video, numbered PNG files, latents, or video and latents")  # fmt: skip
+
+
+def _add_camera(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("camera").add_argument
+    add("--camera_adapter", metavar="PATH", help="trained camera adapter; default: beside --dit, else the task's own")
+    add("--camera_scale", type=float, default=1.0, help="strength of the adapter; 0 leaves it out")
+    add("--no_camera", action="store_true", help="let camera tags reach the model as text only")
+    arguments.add_intrinsics(parser)
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model_paths(parser, "dit", "vae", "t5", "clip")
+    arguments.add_tokenizer(parser)
+    arguments.add_device(parser)
+    parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
+    parser.add_argument("--lora_weight", nargs="*", metavar="PATH", default=[], help="LoRA files, merged into the DiT")
+    parser.add_argument("--lora_multiplier", nargs="*", type=float, default=[], help="one per LoRA; missing ones are 1")
+    parser.add_argument("--attn_mode", choices=["torch", "sdpa"], default="torch", help="attention kernel")
+
+
+def _add_sampling(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--sample_solver", choices=["unipc", "dpm++", "vanilla"], default="unipc", help="vanilla is Euler")
+    add("--infer_steps", type=int, help="default: the task's")
+    add("--flow_shift", type=float, help="default: the task's")
+    add("--guidance_scale", type=float, help="classifier-free guidance; 1 switches it off; default: the task's")
+    add("--seed", type=int, help="default: a random one, printed")
+
+
+@dataclass
+class Job:
+    """One request, checked as far as it can be before a network is loaded."""
+
+    args: argparse.Namespace
+    task: TaskConfig
+    video: Path
+    frames: int
+    height: int
+    width: int
+    first_frame: "np.ndarray | None"
+    track: "CameraTrack | None"
+    adapter: Path | None
+    solver: "Solver"
+    guidance_scale: float
+    seed: int
+    device: "torch.device"
+
+
+def plan(args: argparse.Namespace) -> Job:
+    """Check the whole request and compile its camera, before anything slow is done."""
+    from common.precision import pick_device
+
+    task = WAN_CONFIGS[args.task]
+    check_size(*args.video_size)
+    frames = check_frames(args.video_length or task.frames)
+    first_frame, source_size, (height, width) = _read_first_frame(args, task)
+    track = _compile_camera(args, frames, source_size, (height, width))
+    seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
+    for name in ("dit", "vae", "t5", "clip", "tokenizer"):
+        if name != "clip" or task.clip is not None:
+            setattr(args, name, model_path(getattr(args, name), getattr(task.weights, name), name))
+    for lora in args.lora_weight:
+        require_file(lora, "the LoRA", "Check --lora_weight.")
+    if len(args.lora_multiplier) > len(args.lora_weight):
+        raise ValueError(f"{len(args.lora_multiplier)} --lora_multiplier for {len(args.lora_weight)} --lora_weight")
+    return Job(
+        args=args,
+        task=task,
+        video=video_path(args.save_path, seed),
+        frames=frames,
+        height=height,
+        width=width,
+        first_frame=first_frame,
+        track=track,
+        adapter=_find_adapter(args, task) if track is not None and args.camera_scale else None,
+        solver=_choose_solver(args, task, height, width),
+        guidance_scale=task.guidance_scale if args.guidance_scale is None else args.guidance_scale,
+        seed=seed,
+        device=pick_device(args.device),
+    )
+
+
+def _choose_solver(args: argparse.Namespace, task: TaskConfig, height: int, width: int) -> "Solver":
+    from sampling.solvers import make_solver
+
+    steps = task.steps if args.infer_steps is None else args.infer_steps
+    shift = task.flow_shift_for(height, width) if args.flow_shift is None else args.flow_shift
+    log.info("%s, %d steps, flow shift %g", args.sample_solver, steps, shift)
+    return make_solver(args.sample_solver, steps, shift)
+
+
+def _read_first_frame(
+    args: argparse.Namespace, task: TaskConfig
+) -> tuple["np.ndarray | None", tuple[int, int], tuple[int, int]]:
+    """The image cut to the video's size, its own size, and the video's size (both height, width)."""
+    from common.media import fit_to_size, read_image
+
+    if task.clip is None:
+        if args.image_path:
+            raise ValueError(
+                f"--image_path: {args.task} makes video from text alone; choose an i2v task or leave it out"
+            )
+        size = (args.video_size[0], args.video_size[1])
+        return None, size, size
+    if not args.image_path:
+        raise ValueError(f"--image_path is needed: {args.task} makes video from an image and a prompt")
+    image = read_image(args.image_path)
+    height, width = size_for_image(image.shape[0], image.shape[1], args.video_size[0] * args.video_size[1])
+    return fit_to_size(image, width, height), (image.shape[0], image.shape[1]), (height, width)
+
+
+def _compile_camera(
+    args: argparse.Namespace, frames: int, source_size: tuple[int, int], size: tuple[int, int]
+) -> "CameraTrack | None":
+    """The camera of every frame, from the tags in the prompt, through the lens of the source picture."""
+    from camera.intrinsics import default_intrinsics
+    from camera.language import has_camera, parse
+    from camera.trajectory import compile as compile_moves
+
+    if args.no_camera or not has_camera(args.prompt):
+        return None
+    lens = args.intrinsics or default_intrinsics(source_size[1] / source_size[0], args.fov_deg)
+    return compile_moves(parse(args.prompt), frames, args.fps, lens).cropped(source_size, size)
+
+
+def _find_adapter(args: argparse.Namespace, task: TaskConfig) -> Path:
+    """The adapter's file: the one asked for, one that lies beside the DiT, or the task's own."""
+    if args.camera_adapter:
+        return require_file(args.camera_adapter, "the camera adapter", "Check --camera_adapter.")
+    beside = Path(args.dit).with_name("camera_adapter.safetensors")
+    places = [beside, ROOT / task.weights.adapter]
+    for place in places:
+        if place.exists():
+            return place
+    raise FileNotFoundError(
+        f"the prompt asks for a camera move, but there is no camera adapter at {' or '.join(map(str, places))}. "
+        f"Pass --camera_adapter, or --no_camera to let the tags reach the model as text only."
+    )
+
+
+def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
+    """Text tokens of the prompt and of the negative prompt; CLIP features and image condition of the first frame."""
+    import torch
+
+    from common.precision import compute_dtype
+    from wan.conditioning import image_condition
+    from wan.loading import load_clip, load_t5
+    from wan.pixels import to_tensor
+
+    args, task, device = job.args, job.task, job.device
+    log.info("encoding the prompt")
+    t5 = load_t5(
+        args.t5, task.t5, device=device, dtype=compute_dtype(None, device, torch.bfloat16), tokenizer=args.tokenizer
+    )
+    negative = task.negative_prompt if args.negative_prompt is None else args.negative_prompt
+    context = t5.encode([args.prompt, negative])
+    del t5
+    if job.first_frame is None or task.clip is None:
+        return context, None, None
+    log.info("encoding the image at %d x %d (height x width)", job.height, job.width)
+    image = to_tensor(job.first_frame[None], device)[:, 0][None]
+    clip = load_clip(args.clip, task.clip, device=device, dtype=compute_dtype(None, device, torch.float16))
+    return context, clip.encode_image(image), image_condition(_load_vae(job), image, job.frames)
+
+
+def _load_vae(job: Job) -> "WanVAE":
+    import torch
+
+    from common.precision import compute_dtype
+    from wan.loading import load_vae
+
+    dtype = compute_dtype(job.args.vae_dtype, job.device, torch.bfloat16)
+    return load_vae(job.args.vae, job.task.vae, device=job.device, dtype=dtype)
+
+
+def load_network(job: Job) -> "WanModel":
+    """The DiT with its LoRAs merged and, where a camera was asked for, its adapter."""
+    import torch
+
+    from common.precision import compute_dtype
+    from networks.lora_wan import merge_lora
+    from wan.adapter import load_adapter
+    from wan.loading import load_dit
+
+    args, dtype = job.args, compute_dtype(None, job.device, torch.bfloat16)
+    log.info("loading the DiT from %s", args.dit)
+    dit = load_dit(args.dit, job.task.dit, device=job.device, dtype=dtype, attn_mode=args.attn_mode)
+    for index, path in enumerate(args.lora_weight):
+        multiplier = args.lora_multiplier[index] if index < len(args.lora_multiplier) else 1.0
+        log.info("merged %d modules of %s, times %g", merge_lora(dit, path, multiplier), path, multiplier)
+    if job.adapter is not None:
+        log.info("camera adapter: %s, times %g", job.adapter, args.camera_scale)
+        adapter = load_adapter(job.adapter, job.task.dit, device=job.device, dtype=dtype)
+        adapter.camera_scale = args.camera_scale
+        dit.attach_adapter(adapter)
+    return dit
+
+
+def sample_latent(
+    job: Job, context: "list[Tensor]", clip_features: "Tensor | None", condition: "Tensor | None"
+) -> "Tensor":
+    """Denoise: everything that does not change from step to step is prepared once, then the loop runs."""
+    import torch
+
+    from sampling.denoise import sample
+
+    dit, guidance = load_network(job), job.guidance_scale
+    with torch.no_grad():
+        cond = dit.prepare(context[:1], clip_features, _rays(job), cache_kv=True)
+        uncond = dit.prepare(context[1:], clip_features, cond.camera, cache_kv=True) if guidance != 1 else None
+    generator = torch.Generator(job.device).manual_seed(job.seed)
+    shape = (1, job.task.vae.z_dim, (job.frames - 1) // 4 + 1, job.height // 8, job.width // 8)
+    noise = torch.randn(shape, generator=generator, device=job.device)
+    log.info("seed %d, guidance %g", job.seed, guidance)
+    return sample(dit, job.solver, noise, cond, uncond, guidance, condition)
+
+
+def _rays(job: Job) -> "Tensor | None":
+    """Plücker rays [1, f, 24, h, w] of every video frame on the latent grid, or None without a camera."""
+    from camera.plucker import group_frames, plucker_map
+
+    if job.track is None or job.adapter is None:
+        return None
+    maps = plucker_map(job.track.c2w, job.track.intrinsics, job.height // 8, job.width // 8)
+    return group_frames(maps)[None].float().to(job.device)
+
+
+def save(job: Job, latent: "Tensor") -> None:
+    """Write what was asked for, and beside it the contact sheet and the plot of the trajectory."""
+    import torch
+
+    from camera.plot import plot_trajectory
+    from common.media import contact_sheet, write_image, write_video
+    from common.weights import write_tensors
+    from wan.pixels import to_frames
+
+    stem, kind = job.video.with_suffix(""), job.args.output_type
+    if kind in ("latent", "both"):
+        write_tensors(f"{stem}_latent.safetensors", {"latent": latent[0]}, describe(job))
+        log.info("latent: %s_latent.safetensors", stem)
+    if job.track is not None:
+        plot_trajectory(job.track, f"{stem}_camera.png", title=job.video.stem)
+        log.info("trajectory: %s_camera.png", stem)
+    if kind == "latent":
+        return
+    with torch.no_grad():
+        frames = to_frames(_load_vae(job).decode(latent)[0])
+    if kind == "images":
+        for index, frame in enumerate(frames):
+            write_image(f"{stem}/{index:04d}.png", frame)
+        log.info("images: %s/", stem)
+    else:
+        write_video(job.video, frames, job.args.fps)
+        log.info("video: %s (%d frames of %d x %d at %d fps)", job.video, *frames.shape[:3], job.args.fps)
+    write_image(f"{stem}_sheet.png", contact_sheet(frames, columns=4, count=8))
+    log.info("contact sheet: %s_sheet.png", stem)
+
+
+def describe(job: Job) -> dict[str, str]:
+    """The request in words, for the metadata of the latent file; keys as musubi-tuner writes them."""
+    args = job.args
+    said = {
+        "seeds": job.seed,
+        "prompt": args.prompt,
+        "negative_prompt": args.negative_prompt or "",
+        "height": job.height,
+        "width": job.width,
+        "video_length": job.frames,
+        "infer_steps": len(job.solver.timesteps),
+        "guidance_scale": job.guidance_scale,
+    }
+    return {key: str(value) for key, value in said.items()}
+
+
+def video_path(save_path: str, seed: int) -> Path:
+    """The video's file: `save_path` itself if it ends in .mp4, else a new name in that directory."""
+    path = Path(save_path)
+    if path.suffix.lower() == ".mp4":
+        log.info("--save_path is a file name: %s", path)
+        return path
+    log.info("--save_path is a directory: %s", path)
+    return path / f"{datetime.now():%Y%m%d-%H%M%S}_{seed}.mp4"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, encode, denoise, decode, save."""
+    args = build_parser().parse_args(argv)
+    setup_logging()
+    job = plan(args)
+    context, clip_features, condition = encode(job)
+    latent = sample_latent(job, context, clip_features, condition)
+    save(job, latent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

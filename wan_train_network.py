@@ -1,0 +1,91 @@
+"""Train a LoRA and the camera adapter on cached clips; run it through `accelerate launch`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import arguments, cli
+from common.arguments import model_path
+from common.files import require_file
+from common.logs import get_logger, setup_logging
+from training.config import TrainingConfig, add_training_options, read_training_options
+from wan.config import WAN_CONFIGS, TaskConfig
+
+if TYPE_CHECKING:
+    from dataset.training_set import TrainingSet
+    from wan.adapter import CameraAdapter
+
+log = get_logger("train")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of this script; musubi-tuner's names and meanings, and our camera adapter."""
+    parser = arguments.make_parser(__doc__ or "")
+    group = parser.add_argument_group("model and data")
+    arguments.add_task(group, WAN_CONFIGS, default="t2v-14B")
+    arguments.add_model_paths(group, "dit")
+    group.add_argument("--dataset_config", metavar="PATH", required=True, help="TOML (or JSON) file of the data set")
+    group.add_argument("--sdpa", action="store_true", help="attention by PyTorch's kernels; the default and only one")
+    group.add_argument("--no_camera", action="store_true", help="train without cameras and without the camera adapter")
+    add_training_options(parser.add_argument_group("training"))
+    return parser
+
+
+def make_adapter(config: TrainingConfig, task: TaskConfig) -> "CameraAdapter":
+    """The adapter of `--camera_adapter`, or a new one that changes nothing yet."""
+    import torch
+
+    from wan.adapter import CameraAdapter, load_adapter
+
+    if config.camera_adapter is not None:
+        return load_adapter(config.camera_adapter, task.dit)
+    adapter = CameraAdapter(task.adapter, task.dit.dim, task.dit.num_layers)
+    adapter.reset_parameters(torch.Generator().manual_seed(config.seed or 0))
+    return adapter
+
+
+def describe(args: argparse.Namespace, dit: Path, training_set: "TrainingSet") -> Mapping[str, str]:
+    """What only the script knows, for the metadata of the files."""
+    said = training_set.describe()
+    return {
+        "base_task": args.task,
+        "ss_sd_model_name": dit.name,
+        "ss_datasets": json.dumps(said["datasets"]),
+        "ss_num_train_items": str(said["num_train_items"]),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, load the caches and the DiT, train."""
+    args = build_parser().parse_args(argv)
+    setup_logging()
+    config, task = read_training_options(args), WAN_CONFIGS[args.task]
+    dit_file = model_path(args.dit, task.weights.dit, "dit")
+    for flag in ("network_weights", "camera_adapter", "resume"):
+        if getattr(config, flag) is not None:
+            require_file(getattr(config, flag), f"--{flag}")
+    import torch
+
+    from dataset.config import load_config
+    from dataset.training_set import load_training_set
+    from training.loop import train
+    from training.setup import autocast_dtype, build_network, make_accelerator
+    from wan.loading import load_dit
+
+    tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
+    training_set = load_training_set(load_config(args.dataset_config), tensors=tensors, camera=not args.no_camera)
+    accelerator = make_accelerator(config)
+    # weights that are themselves trained keep float32, or small updates would be lost in rounding
+    dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
+    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype)
+    network = build_network(config, dit)
+    adapter = None if args.no_camera else make_adapter(config, task)
+    train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
