@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(args, flag) is not None:
             log.warning("--%s is not needed here and is not used: camera caches are made without a network", flag)
     groups = load_items(load_config(args.dataset_config))
-    kind = CameraCaching(tuple(args.intrinsics) if args.intrinsics else args.fov_deg)
+    kind = CameraCaching(arguments.lens_of(args))
     plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
     run_caching(plan, kind.tracks, batch_size=args.batch_size, keep_cache=args.keep_cache, num_workers=args.num_workers)
     return 0

@@ -173,7 +173,9 @@ def _compile_camera(
 
     if args.no_camera or not has_camera(args.prompt):
         return None
-    lens = args.intrinsics or default_intrinsics(source_size[1] / source_size[0], args.fov_deg)
+    lens = arguments.lens_of(args)
+    if isinstance(lens, float):
+        lens = default_intrinsics(source_size[1] / source_size[0], lens)
     return compile_moves(parse(args.prompt), frames, args.fps, lens).cropped(source_size, size)
 
 

@@ -78,6 +78,22 @@ def add_intrinsics(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees")
 
 
+def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, float]:
+    """What `--intrinsics` or `--fov_deg` say: normalised fx, fy, cx, cy, or a horizontal field of view in degrees.
+
+    Raises:
+        ValueError: the angle or a focal length is out of range.
+    """
+    if args.intrinsics is None:
+        if not 0 < args.fov_deg < 180:
+            raise ValueError(f"--fov_deg {args.fov_deg:g}: expected an angle between 0 and 180 degrees")
+        return args.fov_deg
+    fx, fy, cx, cy = args.intrinsics
+    if not (fx > 0 and fy > 0):
+        raise ValueError(f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be above 0")
+    return fx, fy, cx, cy
+
+
 def model_path(given: str | None, default: str, flag: str) -> Path:
     """The file a user named, or the task's default below the repository; it must exist.
 

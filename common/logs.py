@@ -1,6 +1,7 @@
 """Logging for the scripts: one handler, plain lines, tqdm-safe."""
 
 import logging
+import os
 import sys
 
 from tqdm import tqdm
@@ -29,9 +30,12 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def setup_logging(level: int = logging.INFO) -> None:
-    """Send the project's log lines to standard error; safe to call more than once."""
+    """Send the project's log lines to standard error; safe to call more than once.
+
+    Of several processes started together only the first tells what happens; the others only warn.
+    """
     root = logging.getLogger("omnicam")
-    root.setLevel(level)
+    root.setLevel(level if os.environ.get("RANK", "0") == "0" else max(level, logging.WARNING))
     root.propagate = False
     if not root.handlers:
         handler = _TqdmHandler()

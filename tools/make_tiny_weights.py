@@ -53,7 +53,9 @@ def make_t5(seed: int) -> dict[str, Tensor]:
 
 def make_clip(seed: int) -> dict[str, Tensor]:
     """A fresh image encoder, in official names."""
-    return to_official(_seeded(lambda: CLIPVision(TASK.clip), seed + 2).state_dict(), clip_table(TASK.clip))
+    config = TASK.clip
+    assert config is not None
+    return to_official(_seeded(lambda: CLIPVision(config), seed + 2).state_dict(), clip_table(config))
 
 
 def make_vae(seed: int) -> dict[str, Tensor]:

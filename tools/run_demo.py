@@ -16,22 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from camera.language import format as format_moves  # noqa: E402
 from common import arguments, cli  # noqa: E402
 from common.logs import get_logger, setup_logging  # noqa: E402
+from tools.demo_media import PHOTO_MOVES, PHOTO_SCENE  # noqa: E402
 
 log = get_logger("demo")
 
-PROMPT = (
-    "Object: A white cup of coffee on a saucer, with a spoon, on a wooden table. ; Camera: "
-    "<starttime>1</starttime> <endtime>2</endtime> <speed>high</speed> <direction>forward</direction> "
-    "<rotate>stay</rotate> <sep> "
-    "<starttime>2</starttime> <endtime>3</endtime> <speed>low</speed> <direction>right</direction> "
-    "<rotate>stay</rotate> <sep> "
-    "<starttime>3</starttime> <endtime>4</endtime> <speed>high</speed> <direction>leftdown30</direction> "
-    "<rotate>stay</rotate> <sep>"
-)
 FPS = 8
-"""33 frames at 8 per second are the four seconds of the prompt."""
+"""33 frames at 8 per second are the four seconds that the three segments of the prompt take."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +57,7 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     config = ["--task", "i2v-tiny", "--dataset_config", f"{data / 'dataset.toml'}", "--skip_existing"]
     yield "cache latents and CLIP features", ["wan_cache_latents.py", *config]
     yield "cache text", ["wan_cache_text_encoder_outputs.py", *config]
-    yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *config]
+    yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *config[2:]]
     yield (
         "train the tiny DiT from scratch, with its camera adapter",
         _training(args, "base", args.base_epochs, "1e-3", "--trainable_modules", "all"),
@@ -80,9 +73,10 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
             "wan_generate_video.py", "--task", "i2v-tiny", "--dit", f"{trained / 'base_dit.safetensors'}",
             "--lora_weight", f"{trained / 'lora.safetensors'}",
             "--camera_adapter", f"{trained / 'lora_camera.safetensors'}",
-            "--image_path", f"{data / 'photo.png'}", "--video_size", "96", "160", "--video_length", "33",
+            "--image_path", f"{data / 'photo' / 'coffee.png'}", "--video_size", "96", "160", "--video_length", "33",
             "--fps", f"{FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
-            "--prompt", PROMPT, "--save_path", f"{out / 'coffee.mp4'}",
+            "--prompt", f"Object: {PHOTO_SCENE} ; Camera: {format_moves(PHOTO_MOVES)}",
+            "--save_path", f"{out / 'coffee.mp4'}",
         ],
     )  # fmt: skip
 

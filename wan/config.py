@@ -155,8 +155,8 @@ _I2V_TINY = TaskConfig(
         image_dim=128,
     ),
     vae=VAEConfig(
-        dim=24,
-        dim_mult=(1, 2, 2),
+        dim=8,
+        dim_mult=(3, 5, 7),
         num_res_blocks=1,
         temporal_downsample=(True, True),
         patch=2,

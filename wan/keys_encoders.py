@@ -136,10 +136,8 @@ def from_official(tensors: Mapping[str, Tensor], table: KeyTable, dropped: tuple
         names = table.get(key, (key,))
         if names is None or key.startswith(dropped):
             continue
-        if len(names) > 1:
-            parts = tensor.chunk(len(names))
-        else:
-            parts = (tensor.reshape(_without_leading_ones(key, tensor)),)
+        alone = len(names) == 1
+        parts = (tensor.reshape(_without_leading_ones(key, tensor)),) if alone else tensor.chunk(len(names))
         result |= dict(zip(names, parts, strict=True))
     return result
 

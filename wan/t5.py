@@ -13,7 +13,7 @@ from wan.tokenizer import Tokenizer
 class T5Encoder(nn.Module):
     """Prompts, or token numbers, to text tokens for the diffusion transformer.
 
-    Its parameter names are those of `transformers.UMT5EncoderModel`; `wan.keys_encoders.t5_table` has the official ones.
+    Its parameter names are those of `transformers.UMT5EncoderModel`; the official ones: `wan.keys_encoders.t5_table`.
     """
 
     def __init__(self, config: T5Config, tokenizer: Tokenizer | None = None) -> None:

@@ -21,20 +21,22 @@ def launch(world, processes, accumulation, out):
         "--timestep_sampling", "shift", "--discrete_flow_shift", 3.0, "--max_train_steps", 2,
         "--gradient_accumulation_steps", accumulation,
     ]  # fmt: skip
+    several = ["--multi_gpu"] if processes > 1 else []
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", processes,
+        sys.executable, "-m", "accelerate.commands.launch", *several, "--num_machines", 1, "--num_processes", processes,
         "--num_cpu_threads_per_process", 1, "--mixed_precision", "no", "--main_process_port", 0,
         ROOT / "wan_train_network.py", *world.models["wan_train_network"], *flags,
     ]  # fmt: skip
     result = subprocess.run(
         [str(part) for part in command],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    assert f"{processes} process" in result.stderr, "accelerate started another number of processes"
     return read_tensors(out / "lora.safetensors") | read_tensors(out / "lora_camera.safetensors")
 
 

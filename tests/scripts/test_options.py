@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -61,10 +62,16 @@ def test_help_is_instant_and_imports_no_torch(script):
 
 
 def test_the_readme_names_no_option_that_is_not_there():
-    import re
-
     known = {option for script in SCRIPTS for option in options_of(script)}
-    known |= {"--help", "--num_processes", "--num_cpu_threads_per_process", "--cpu", "--index-url", "--multi_gpu"}
+    known |= {
+        "--help",
+        "--num_processes",
+        "--num_cpu_threads_per_process",
+        "--cpu",
+        "--index-url",
+        "--multi_gpu",
+        "--num_machines",
+    }
     for path in (ROOT / "tools").glob("*.py"):
         known |= set(re.findall(r'"(--\w+)"', path.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]:

@@ -67,6 +67,10 @@ class World:
             assert self.call(script, *arguments) == 0
 
     def train(self, *arguments: object) -> int:
+        from accelerate.state import AcceleratorState
+
+        # accelerate keeps one mixed precision per process, and these runs share one
+        AcceleratorState._reset_state(True)
         fixed = ["--output_dir", self.root / "out", "--output_name", "lora", "--seed", 1, "--mixed_precision", "no"]
         fixed += ["--max_data_loader_n_workers", 0, "--timestep_sampling", "shift", "--discrete_flow_shift", 3.0]
         fixed += ["--learning_rate", 1e-3, "--sdpa"]
