@@ -56,7 +56,11 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
 
 def _add_camera(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("camera").add_argument
-    add("--camera_adapter", metavar="PATH", help="trained camera adapter; default: beside --dit, else the task's own")
+    add(
+        "--camera_adapter",
+        metavar="PATH",
+        help="camera adapter; default: LORA_camera.safetensors, else the task's",
+    )
     add("--camera_scale", type=float, default=1.0, help="strength of the adapter; 0 leaves it out")
     add("--no_camera", action="store_true", help="let camera tags reach the model as text only")
     arguments.add_intrinsics(parser)
@@ -174,23 +178,23 @@ def _compile_camera(
     if args.no_camera or not has_camera(args.prompt):
         return None
     lens = arguments.lens_of(args)
-    if isinstance(lens, float):
-        lens = default_intrinsics(source_size[1] / source_size[0], lens)
-    return compile_moves(parse(args.prompt), frames, args.fps, lens).cropped(source_size, size)
+    intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(source_size[1] / source_size[0], lens)
+    return compile_moves(parse(args.prompt), frames, args.fps, intrinsics).cropped(source_size, size)
 
 
 def _find_adapter(args: argparse.Namespace, task: TaskConfig) -> Path:
-    """The adapter's file: the one asked for, one that lies beside the DiT, or the task's own."""
+    """The adapter's file: the one asked for, one trained with the LoRA, one beside the DiT, or the task's own."""
     if args.camera_adapter:
         return require_file(args.camera_adapter, "the camera adapter", "Check --camera_adapter.")
-    beside = Path(args.dit).with_name("camera_adapter.safetensors")
-    places = [beside, ROOT / task.weights.adapter]
+    with_lora = [Path(lora).with_name(f"{Path(lora).stem}_camera.safetensors") for lora in args.lora_weight]
+    places = [*with_lora, Path(args.dit).with_name("camera_adapter.safetensors"), ROOT / task.weights.adapter]
     for place in places:
         if place.exists():
             return place
+    looked = ", ".join(map(str, dict.fromkeys(places)))
     raise FileNotFoundError(
-        f"the prompt asks for a camera move, but there is no camera adapter at {' or '.join(map(str, places))}. "
-        f"Pass --camera_adapter, or --no_camera to let the tags reach the model as text only."
+        f"the prompt asks for a camera move, but there is no camera adapter at {looked}. "
+        "Pass --camera_adapter, or --no_camera to let the tags reach the model as text only."
     )
 
 

@@ -24,6 +24,7 @@ from wan.keys_encoders import clip_table, t5_table, to_official
 from wan.model import WanModel
 from wan.t5 import T5Encoder
 from wan.vae import WanVAE
+from wan.vae_initialise import initialise_vae
 
 log = get_logger("tiny")
 
@@ -59,8 +60,10 @@ def make_clip(seed: int) -> dict[str, Tensor]:
 
 
 def make_vae(seed: int) -> dict[str, Tensor]:
-    """A fresh VAE, in official names."""
-    return _seeded(lambda: WanVAE(TASK.vae), seed + 3).state_dict()
+    """A fresh VAE, in official names; it shows block averages even before it is trained."""
+    vae = WanVAE(TASK.vae)
+    initialise_vae(vae, seed + 3)
+    return vae.state_dict()
 
 
 def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:

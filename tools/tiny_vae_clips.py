@@ -1,5 +1,6 @@
 """Clips to train the tiny VAE on: a folder of videos in memory, and random pieces of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from common.files import require_file
 from common.logs import get_logger
 from common.media import VIDEO_EXTENSIONS, fit_to_size, probe_video, read_video
 from common.progress import progress
+from wan.pixels import to_tensor
 
 log = get_logger("tiny_vae")
 
@@ -22,33 +24,37 @@ STILL_TAIL = 0.1
 
 
 class Clips:
-    """Videos of one size in memory, the last of them held out.
+    """Videos of one size in memory; the last one of the first folder is held out.
 
     Args:
-        folder: holds the videos; its subfolders are not searched.
+        folders: hold the videos; their subfolders are not searched.
         size: (height, width) all are scaled and cropped to.
         frames: least number of frames of a usable video.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: it holds no video that is long enough, or an unreadable one.
+        FileNotFoundError: a folder does not exist.
+        ValueError: they hold no video that is long enough, or an unreadable one.
     """
 
-    def __init__(self, folder: str | Path, size: tuple[int, int], frames: int) -> None:
-        found = require_file(folder, "--videos")
-        paths = sorted(path for path in found.iterdir() if path.suffix.lower() in VIDEO_EXTENSIONS)
+    def __init__(self, folders: Sequence[str | Path], size: tuple[int, int], frames: int) -> None:
+        paths = [path for folder in folders for path in _videos_of(folder)]
         self.videos: list[np.ndarray] = []
+        last_of_first = 0
         for path in progress(paths, "reading videos", unit="video"):
             if sum(video.nbytes for video in self.videos) >= MAX_BYTES:
-                log.warning("%s: enough videos read, %d left out", folder, len(paths) - len(self.videos))
+                log.warning("enough videos read; %s and later ones are left out", path)
                 break
             there = probe_video(path).frames
             if there >= frames:
                 self.videos.append(_read(path, size, min(there, MAX_FRAMES)))
+                last_of_first = len(self.videos) - 1 if path.parent == Path(folders[0]) else last_of_first
         if not self.videos:
-            raise ValueError(f"--videos {folder}: no video of at least {frames} frames; render some with "
-                             "tools/make_demo_dataset.py")  # fmt: skip
-        self.held_out = self.videos.pop() if len(self.videos) > 1 else self.videos[0]
+            raise ValueError(
+                f"--videos {' '.join(map(str, folders))}: no video of at least {frames} frames; render some with "
+                "tools/make_demo_dataset.py"
+            )
+        alone = len(self.videos) == 1
+        self.held_out = self.videos[0] if alone else self.videos.pop(last_of_first)
 
     def batch(self, rng: np.random.Generator, count: int, frames: int, crop: int) -> Tensor:
         """Random pieces [count, 3, frames, crop, crop] in [-1, 1], some mirrored, some played backwards."""
@@ -71,14 +77,15 @@ class Clips:
 
 
 def to_video(frames: np.ndarray) -> Tensor:
-    """[F, H, W, 3] uint8 -> [3, F, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2) / 127.5 - 1.0
+    """[F, H, W, 3] uint8 -> [3, F, H, W] in [-1, 1], on the CPU."""
+    return to_tensor(np.ascontiguousarray(frames), torch.device("cpu"))
 
 
-def to_frames(video: Tensor) -> np.ndarray:
-    """[3, F, H, W] in [-1, 1] -> [F, H, W, 3] uint8."""
-    scaled = (video.float().clamp(-1.0, 1.0) + 1.0) * 127.5
-    return scaled.round().to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
+def _videos_of(folder: str | Path) -> list[Path]:
+    found = require_file(folder, "--videos")
+    if not found.is_dir():
+        raise ValueError(f"--videos {found}: expected a folder of videos")
+    return sorted(path for path in found.iterdir() if path.suffix.lower() in VIDEO_EXTENSIONS)
 
 
 def _read(path: Path, size: tuple[int, int], frames: int) -> np.ndarray:

@@ -71,7 +71,8 @@ class Run:
         self.step += 1
         # young averages forget faster, or they would remember the first weights
         weight = 1.0 - min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.vae.parameters()], weight)
+        for average, parameter in zip(self.average, self.vae.parameters(), strict=True):
+            average.lerp_(parameter.detach(), weight)
         return loss.detach()
 
     def use_average(self) -> None:

@@ -23,9 +23,10 @@ from common.media import write_image  # noqa: E402
 from common.precision import pick_device  # noqa: E402
 from common.progress import progress  # noqa: E402
 from common.weights import read_metadata, write_tensors  # noqa: E402
-from tools.tiny_vae_clips import Clips, to_frames, to_video  # noqa: E402
+from tools.tiny_vae_clips import Clips, to_video  # noqa: E402
 from tools.tiny_vae_training import Run, fold_normalisation, latent_statistics, psnr  # noqa: E402
 from wan.config import WAN_CONFIGS  # noqa: E402
+from wan.pixels import to_frames  # noqa: E402
 from wan.vae import WanVAE  # noqa: E402
 from wan.vae_initialise import initialise_vae  # noqa: E402
 
@@ -40,12 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
     parser = arguments.make_parser(__doc__ or "")
     add = parser.add_argument
-    add("--videos", metavar="PATH", required=True, help="folder of .mp4 files; the last by name is held out")
+    add("--videos", metavar="PATH", nargs="+", required=True, help="folders of videos; the first's last is held out")
     add("--output", metavar="PATH", default="weights/tiny/vae.safetensors", help="the weights; default: the task's")
     add("--steps", type=int, default=500, help="optimizer steps")
     add("--minutes", type=float, help="end after this time at the latest; the learning rate follows")
     add("--seed", type=int, default=0, help="decides the first weights and every batch")
-    add("--learning_rate", type=float, default=1e-3, help="highest learning rate; it falls to 0 as a cosine")
+    add("--learning_rate", type=float, default=5e-4, help="highest learning rate; it falls to 0 as a cosine")
     add("--batch_size", type=int, default=2, help="pieces of video in a step")
     add("--crop", type=int, default=48, help="height and width of a piece in pixels, a multiple of 8")
     add("--frames", type=int, default=17, help="frames of a piece, 4n+1")
@@ -72,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = pick_device(args.device)
     vae = WanVAE(WAN_CONFIGS["i2v-tiny"].vae)
     initialise_vae(vae, args.seed)
-    run = Run(vae.to(device), torch.optim.AdamW(vae.parameters(), lr=args.learning_rate, betas=(0.9, 0.99)))
+    run = Run(
+        vae.to(device).channels_last(), torch.optim.AdamW(vae.parameters(), lr=args.learning_rate, betas=(0.9, 0.99))
+    )
     identity = {name: str(getattr(args, name)) for name in ("steps", "seed", "learning_rate", "batch_size", "crop")}
     if state.exists():
         run.load(state, identity)

@@ -156,7 +156,7 @@ _I2V_TINY = TaskConfig(
     ),
     vae=VAEConfig(
         dim=8,
-        dim_mult=(3, 5, 7),
+        dim_mult=(2, 6, 7),
         num_res_blocks=1,
         temporal_downsample=(True, True),
         patch=2,

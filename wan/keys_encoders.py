@@ -156,7 +156,8 @@ def to_official(tensors: Mapping[str, Tensor], table: KeyTable) -> dict[str, Ten
         missing = [name for name in names if name not in tensors]
         if missing:
             raise ValueError(f"{key} cannot be put together: {', '.join(missing)} missing")
-        joined = torch.cat([tensors[name] for name in names]) if len(names) > 1 else tensors[names[0]]
+        parts = [tensors[name] for name in names]
+        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
         result[key] = joined.reshape(_with_leading_ones(key, joined))
         used.update(names)
     unknown = [name for name in tensors if name not in used]

@@ -39,7 +39,7 @@ def load_vae(path: str | Path, config: VAEConfig, *, device: str | torch.device,
         back = {other: official for official, names in table.items() for other in names or ()}
         tensors = {back.get(key, key): tensor for key, tensor in tensors.items()}
     _expect("encoder.downsamples.0.residual.2.weight", tensors, "--vae", path)
-    return _place(vae, tensors, device, dtype, "the VAE of this task", path)
+    return _place(vae, tensors, device, dtype, "the VAE of this task", path).channels_last()
 
 
 def load_t5(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from wan.config import VAEConfig
 from wan.vae_blocks import (
     CausalConv3d,
-    CausalLayer,
     CausalSequential,
     TemporalState,
     decoder_layers,
@@ -25,7 +24,7 @@ GROUP_PIXELS = 1_600_000
 """Video pixels of one group when the caller names no size: one latent of 480x832, or a whole small clip."""
 
 
-class Encoder(CausalLayer):
+class Encoder(nn.Module):
     """Frames to the mean and log-variance of the latent (official `Encoder3d`)."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -44,7 +43,7 @@ class Encoder(CausalLayer):
         return self.head(x, state)
 
 
-class Decoder(CausalLayer):
+class Decoder(nn.Module):
     """Latent frames to frames (official `Decoder3d`)."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -83,6 +82,15 @@ class WanVAE(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean, device="cpu"), persistent=False)
         self.register_buffer("std", torch.tensor(config.std, device="cpu"), persistent=False)
 
+    def channels_last(self) -> "WanVAE":
+        """Store the weights in the layout that convolutions are fastest in; the numbers stay the same."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
+            elif isinstance(layer, nn.Conv2d):
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+        return self
+
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored and computed in."""
@@ -119,7 +127,7 @@ class WanVAE(nn.Module):
         count = (video.shape[2] - 1) // stride + 1
         state = TemporalState(halo_device)
         parts = []
-        for start, stop in _groups(count, group or self._group_for(video.shape[-2] * video.shape[-1])):
+        for start, stop in _groups(count, self._group_size(group, video.shape[-2] * video.shape[-1])):
             frames = video[:, :, max(0, (start - 1) * stride + 1) : (stop - 1) * stride + 1]
             parts.append(self.encode_group(frames, state))
         mean, log_variance = torch.cat(parts, dim=2).chunk(2, dim=1)
@@ -155,7 +163,7 @@ class WanVAE(nn.Module):
         state = TemporalState(halo_device)
         unscaled = self.denormalise(latent.to(self.device))
         parts = []
-        for start, stop in _groups(latent.shape[2], group or self._group_for(pixels)):
+        for start, stop in _groups(latent.shape[2], self._group_size(group, pixels)):
             frames = self.decode_group(unscaled[:, :, start:stop], state)
             parts.append(frames.clamp(-1.0, 1.0) if clamp else frames)
         return torch.cat(parts, dim=2)
@@ -179,7 +187,7 @@ class WanVAE(nn.Module):
         if video.ndim != 5 or video.shape[1] != 3:
             raise ValueError(f"video {list(video.shape)}: expected [B, 3, F, H, W]")
         frames, height, width = video.shape[2:]
-        if frames % temporal != 1:
+        if frames < 1 or (frames - 1) % temporal:
             below = max(1, (frames - 1) // temporal * temporal + 1)
             raise ValueError(
                 f"a video of {frames} frames: the VAE takes {temporal}n+1; use {below} or {below + temporal} frames"
@@ -187,8 +195,8 @@ class WanVAE(nn.Module):
         if height % spatial or width % spatial or not height * width:
             raise ValueError(f"a video of {height}x{width} (HxW): both sides must be multiples of {spatial}")
 
-    def _group_for(self, pixels: int) -> int:
-        return max(1, GROUP_PIXELS // (pixels * self.config.temporal_stride))
+    def _group_size(self, asked: int | None, pixels: int) -> int:
+        return max(1, GROUP_PIXELS // (pixels * self.config.temporal_stride)) if asked is None else asked
 
 
 def _groups(count: int, size: int) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ Shapes: B videos, C channels, T frames at this level of the network, H and W at 
 of its own: what a causal layer must remember between two groups of frames lies in the `TemporalState` of the call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,8 @@ class CausalConv3d(nn.Conv3d, CausalLayer):
         super().__init__(in_channels, out_channels, size, stride=(time_stride, 1, 1), padding=padding)
         self.halo = size[0] - time_stride
 
-    def forward(self, input: Tensor, state: TemporalState) -> Tensor:
+    # the state is explicit at every call, which torch's own convolution does not know of
+    def forward(self, input: Tensor, state: TemporalState) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """[B, C, T, H, W] -> [B, C', T / time stride, H, W]."""
         if self.halo == 0:
             return super().forward(input)
@@ -89,10 +90,10 @@ class ChannelNorm(nn.Module):
         return F.rms_norm(channels_last, channels_last.shape[-1:], self.gamma.flatten(), self.EPS).movedim(-1, 1)
 
 
-class CausalSequential(nn.Sequential, CausalLayer):
+class CausalSequential(nn.Sequential):
     """Layers one after the other; those that are causal get the state."""
 
-    def forward(self, input: Tensor, state: TemporalState) -> Tensor:
+    def forward(self, input: Tensor, state: TemporalState) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Whatever the first layer takes -> whatever the last one gives."""
         for layer in self:
             input = layer(input, state) if isinstance(layer, CausalLayer) else layer(input)
@@ -195,7 +196,7 @@ def _interleave(pairs: Tensor) -> Tensor:
     return even_odd.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
 
-def per_frame(layer: nn.Module, input: Tensor) -> Tensor:
+def per_frame(layer: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
     """Apply a layer of images to every frame of [B, C, T, H, W]."""
     frames = input.transpose(1, 2)
     return layer(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)

@@ -16,6 +16,8 @@ halves of a block; whatever is not named starts as a random feature):
     eighth size, t/4       0-8 as before, 9-11 luma step across 8 pixels, 12-13 steps of 5 and 6, 14-15 steps in time
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -119,7 +121,7 @@ def _decoder(decoder: Decoder, fine: int, middle: int, coarse: int) -> None:
     _linear_head(decoder.head, fine, [(pixel, pixel // 4, 3 + pixel // 4, 1.0) for pixel in range(12)])
 
 
-def _halve_space(layer: Downsample, kept: int, anchor: int, steps: list[tuple[tuple[int, ...], str]]) -> None:
+def _halve_space(layer: Downsample, kept: int, anchor: int, steps: Sequence[tuple[tuple[int, ...], str]]) -> None:
     """Channels below `kept` and the anchor are averaged over 2x2; the next ones take a step of some of them."""
     convolution = layer.resample[1]
     assert isinstance(convolution, nn.Conv2d)
@@ -131,7 +133,7 @@ def _halve_space(layer: Downsample, kept: int, anchor: int, steps: list[tuple[tu
         weight[channel, list(sources), :2, :2] = pattern / (2 * len(sources))
 
 
-def _halve_time(layer: Downsample, kept: int, anchor: int, steps: list[tuple[int, ...]]) -> None:
+def _halve_time(layer: Downsample, kept: int, anchor: int, steps: Sequence[tuple[int, ...]]) -> None:
     """Channels below `kept` and the anchor are averaged over two frames; the next ones take their difference."""
     assert layer.time_conv is not None
     weight = _clear(layer.time_conv, (*range(kept + len(steps)), anchor))
