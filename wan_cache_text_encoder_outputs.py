@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
-from common.arguments import model_path
+from common.arguments import model_path, tokenizer_path
 from common.logs import setup_logging
-from wan.config import WAN_CONFIGS
+from wan.config import RUNNABLE_TASKS, WAN_CONFIGS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and `--task`."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, WAN_CONFIGS, default="i2v-14B")
+    arguments.add_task(parser, RUNNABLE_TASKS, default="i2v-14B")
     arguments.add_caching(parser)
     arguments.add_model_paths(parser, "t5")
     arguments.add_tokenizer(parser)
@@ -40,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.kinds import TextCaching
     from dataset.sources import load_items
     from wan.loading import load_t5
+    from wan.tokenizer import find_tokenizer
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
     file = model_path(args.t5, task.weights.t5, "t5")
-    tokenizer = model_path(args.tokenizer, task.weights.tokenizer, "tokenizer")
+    tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer))
     dtype = compute_dtype(None, device, torch.bfloat16)
 
     groups = load_items(load_config(args.dataset_config))

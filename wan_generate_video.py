@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
-from common.arguments import ROOT, model_path
+from common.arguments import ROOT, model_path, tokenizer_path
 from common.files import require_file
 from common.logs import get_logger, setup_logging
-from wan.config import WAN_CONFIGS, TaskConfig
-from wan.sizes import check_frames, check_size, size_for_image
+from wan.config import RUNNABLE_TASKS, WAN_CONFIGS, TaskConfig
+from wan.sizes import SPATIAL_STEP, check_frames, check_size, size_for_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ log = get_logger("generate")
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and our camera."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, WAN_CONFIGS, default="t2v-14B")
+    arguments.add_task(parser, RUNNABLE_TASKS, default="t2v-14B")
     _add_what(parser.add_argument_group("what to make"))
     _add_camera(parser)
     _add_weights(parser)
@@ -107,16 +107,18 @@ class Job:
 def plan(args: argparse.Namespace) -> Job:
     """Check the whole request and compile its camera, before anything slow is done."""
     from common.precision import pick_device
+    from wan.tokenizer import find_tokenizer
 
     task = WAN_CONFIGS[args.task]
     check_size(*args.video_size)
-    frames = check_frames(args.video_length or task.frames)
+    frames = check_frames(task.frames if args.video_length is None else args.video_length)
     first_frame, source_size, (height, width) = _read_first_frame(args, task)
     track = _compile_camera(args, frames, source_size, (height, width))
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
-    for name in ("dit", "vae", "t5", "clip", "tokenizer"):
+    for name in ("dit", "vae", "t5", "clip"):
         if name != "clip" or task.clip is not None:
             setattr(args, name, model_path(getattr(args, name), getattr(task.weights, name), name))
+    args.tokenizer = find_tokenizer(args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer))
     for lora in args.lora_weight:
         require_file(lora, "the LoRA", "Check --lora_weight.")
     if len(args.lora_multiplier) > len(args.lora_weight):
@@ -159,6 +161,8 @@ def _read_first_frame(
                 f"--image_path: {args.task} makes video from text alone; choose an i2v task or leave it out"
             )
         size = (args.video_size[0], args.video_size[1])
+        if size[0] % SPATIAL_STEP or size[1] % SPATIAL_STEP:
+            raise ValueError(f"--video_size {size[0]} {size[1]}: without an image both must be multiples of 16")
         return None, size, size
     if not args.image_path:
         raise ValueError(f"--image_path is needed: {args.task} makes video from an image and a prompt")

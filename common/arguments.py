@@ -94,6 +94,13 @@ def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, floa
     return fx, fy, cx, cy
 
 
+def tokenizer_path(given: str | None, default: str) -> Path | None:
+    """Where to look for the tokenizer: the file or folder a user named, the task's default if it is there, or None."""
+    if given is not None:
+        return require_file(given, "--tokenizer", "Pass a tokenizer.json or its folder.")
+    return ROOT / default if (ROOT / default).exists() else None
+
+
 def model_path(given: str | None, default: str, flag: str) -> Path:
     """The file a user named, or the task's default below the repository; it must exist.
 

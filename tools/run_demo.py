@@ -33,8 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--output_dir", metavar="PATH", default="outputs/demo", help="where everything is written")
     add("--clips", type=int, default=24, help="rendered clips of the training set")
-    add("--vae_steps", type=int, default=500, help="training steps of the tiny VAE")
-    add("--base_epochs", type=int, default=20, help="passes that train the tiny DiT from scratch, camera and all")
+    add("--vae_minutes", type=float, default=2.0, help="time to train the tiny VAE for, at most")
+    add("--base_epochs", type=int, default=30, help="passes that train the tiny DiT from scratch, camera and all")
     add("--lora_epochs", type=int, default=4, help="passes that train LoRA and adapter on top")
     add("--infer_steps", type=int, default=20, help="denoising steps of the generated video")
     return parser
@@ -50,9 +50,16 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     )
     yield "add real footage and a photograph", ["tools/fetch_demo_media.py", "--output_dir", f"{data}"]
     yield "make the tiny networks, untrained", ["tools/make_tiny_weights.py", "--output_dir", f"{tiny}"]
-    yield (
+    yield (  # fmt: skip
         "train the tiny VAE, so that there is a picture to speak of",
-        ["tools/train_tiny_vae.py", "--videos", f"{data / 'videos'}", "--steps", f"{args.vae_steps}"],
+        [
+            "tools/train_tiny_vae.py",
+            "--videos",
+            f"{data / 'videos'}",
+            f"{data / 'real'}",
+            "--minutes",
+            f"{args.vae_minutes}",
+        ],
     )
     config = ["--task", "i2v-tiny", "--dataset_config", f"{data / 'dataset.toml'}", "--skip_existing"]
     yield "cache latents and CLIP features", ["wan_cache_latents.py", *config]

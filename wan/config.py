@@ -12,6 +12,7 @@ from wan.config_networks import AdapterConfig, CLIPConfig, DiTConfig, T5Config, 
 __all__ = [
     "MASK_CHANNELS",
     "NEGATIVE_PROMPT",
+    "RUNNABLE_TASKS",
     "TEMPORAL_STRIDE",
     "WAN_CONFIGS",
     "AdapterConfig",
@@ -215,3 +216,10 @@ WAN_CONFIGS: dict[str, TaskConfig] = {
     "i2v-tiny": _I2V_TINY,
 }
 """Every task users type at `--task`."""
+
+RUNNABLE_TASKS = tuple(
+    task
+    for task, config in WAN_CONFIGS.items()
+    if config.dit.condition_channels in (0, MASK_CHANNELS + config.vae.z_dim) and not config.dit.image_pos_tokens
+)
+"""Tasks whose conditions the scripts can make: text, or text and a first frame. The others load, no more yet."""
