@@ -112,7 +112,10 @@ def _has_text(path: Path, item: MediaItem) -> bool:
 
 
 def _has_camera(path: Path, item: MediaItem) -> bool:
-    """True when there is a camera cache of ours, made from what the item now names: its file, or this caption."""
+    """True when there is a camera cache of ours; one made from a caption must be of this caption.
+
+    One made from a camera file counts whatever that file holds by now: training needs the caches only.
+    """
     if not path.is_file():
         return False
     header = read_header(path)

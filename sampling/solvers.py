@@ -11,12 +11,14 @@ arithmetic only and never waits for the device.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 TRAIN_TIMESTEPS = 1000
+
+LevelT = TypeVar("LevelT", float, Tensor)
 
 
 class Solver(Protocol):
@@ -30,8 +32,8 @@ class Solver(Protocol):
         ...
 
 
-def apply_flow_shift(sigma: float, flow_shift: float) -> float:
-    """Move a noise level towards the noisy end: s·sigma / (1 + (s - 1)·sigma), 0 and 1 stay."""
+def apply_flow_shift(sigma: LevelT, flow_shift: float) -> LevelT:
+    """Move a noise level (or a tensor of them) towards the noisy end: s·sigma / (1 + (s - 1)·sigma), 0 and 1 stay."""
     return flow_shift * sigma / (1.0 + (flow_shift - 1.0) * sigma)
 
 

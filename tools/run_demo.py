@@ -23,6 +23,17 @@ from tools.demo_media import PHOTO_MOVES, PHOTO_SCENE  # noqa: E402
 
 log = get_logger("demo")
 
+TINY = ROOT / "weights" / "tiny"
+# fmt: off
+LAUNCH = [
+    "-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", "1", "--dynamo_backend", "no",
+    "--num_cpu_threads_per_process", f"{os.cpu_count()}", "--mixed_precision", "no",
+    "wan_train_network.py", "--task", "i2v-tiny", "--sdpa", "--mixed_precision", "no", "--optimizer_type", "adamw",
+    "--max_data_loader_n_workers", "1", "--persistent_data_loader_workers",
+    "--timestep_sampling", "shift", "--discrete_flow_shift", "3.0", "--seed", "42",
+]
+# fmt: on
+"""How both trainings begin: `accelerate launch` (here as a module of this Python), and what they share."""
 FPS = 8
 """33 frames at 8 per second are the four seconds that the three segments of the prompt take."""
 
@@ -40,65 +51,48 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+# fmt: off
 def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     """What the demo does, in order: a line for people, and the command."""
     out = Path(args.output_dir)
-    data, trained, tiny = out / "data", out / "trained", ROOT / "weights" / "tiny"
-    yield (
-        "render textured rooms under camera moves, with their exact poses",
-        ["tools/make_demo_dataset.py", "--output_dir", f"{data}", "--clips", f"{args.clips}"],
-    )
+    data, trained = out / "data", out / "trained"
+    dataset = ["--dataset_config", f"{data / 'dataset.toml'}"]
+    cache = ["--task", "i2v-tiny", *dataset, "--skip_existing"]
+    base = ["--dit", f"{trained / 'base_dit.safetensors'}"]
+    yield "render textured rooms under camera moves, with their exact poses", [
+        "tools/make_demo_dataset.py", "--output_dir", f"{data}", "--clips", f"{args.clips}",
+    ]
     yield "add real footage and a photograph", ["tools/fetch_demo_media.py", "--output_dir", f"{data}"]
-    yield "make the tiny networks, untrained", ["tools/make_tiny_weights.py", "--output_dir", f"{tiny}"]
-    yield (  # fmt: skip
-        "train the tiny VAE, so that there is a picture to speak of",
-        [
-            "tools/train_tiny_vae.py",
-            "--videos",
-            f"{data / 'videos'}",
-            f"{data / 'real'}",
-            "--minutes",
-            f"{args.vae_minutes}",
-        ],
-    )
-    config = ["--task", "i2v-tiny", "--dataset_config", f"{data / 'dataset.toml'}", "--skip_existing"]
-    yield "cache latents and CLIP features", ["wan_cache_latents.py", *config]
-    yield "cache text", ["wan_cache_text_encoder_outputs.py", *config]
-    yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *config[2:]]
-    yield (
-        "train the tiny DiT from scratch, with its camera adapter",
-        _training(args, "base", args.base_epochs, "1e-3", "--trainable_modules", "all"),
-    )
-    yield "train LoRA and camera adapter on top of it, as for the 14B", _training(
-        args, "lora", args.lora_epochs, "1e-4", "--network_module", "networks.lora_wan", "--network_dim", "16",
-        "--network_alpha", "16", "--dit", f"{trained / 'base_dit.safetensors'}",
-        "--camera_adapter", f"{trained / 'base_camera.safetensors'}",
-    )  # fmt: skip
-    yield (
-        "generate from the photograph",
-        [
-            "wan_generate_video.py", "--task", "i2v-tiny", "--dit", f"{trained / 'base_dit.safetensors'}",
-            "--lora_weight", f"{trained / 'lora.safetensors'}",
-            "--camera_adapter", f"{trained / 'lora_camera.safetensors'}",
-            "--image_path", f"{data / 'photo' / 'coffee.png'}", "--video_size", "96", "160", "--video_length", "33",
-            "--fps", f"{FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
-            "--prompt", f"Object: {PHOTO_SCENE} ; Camera: {format_moves(PHOTO_MOVES)}",
-            "--save_path", f"{out / 'coffee.mp4'}",
-        ],
-    )  # fmt: skip
-
-
-def _training(args: argparse.Namespace, name: str, epochs: int, learning_rate: str, *more: str) -> list[str]:
-    out = Path(args.output_dir)
-    return [
-        "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_cpu_threads_per_process",
-        f"{os.cpu_count()}", "--cpu", "--mixed_precision", "no",
-        "wan_train_network.py", "--task", "i2v-tiny", "--dataset_config", f"{out / 'data' / 'dataset.toml'}",
-        "--sdpa", "--mixed_precision", "no", "--optimizer_type", "adamw", "--learning_rate", learning_rate,
-        "--max_data_loader_n_workers", "1", "--persistent_data_loader_workers",
-        "--timestep_sampling", "shift", "--discrete_flow_shift", "3.0", "--max_train_epochs", f"{epochs}",
-        "--seed", "42", "--output_dir", f"{out / 'trained'}", "--output_name", name, *more,
-    ]  # fmt: skip
+    yield "make the tiny networks, untrained", ["tools/make_tiny_weights.py", "--output_dir", f"{TINY}"]
+    yield "train the tiny VAE, so that there is a picture to speak of", [
+        "tools/train_tiny_vae.py", "--videos", f"{data / 'videos'}", f"{data / 'real'}",
+        "--minutes", f"{args.vae_minutes}",
+    ]
+    yield "cache latents and CLIP features", ["wan_cache_latents.py", *cache]
+    yield "cache text", ["wan_cache_text_encoder_outputs.py", *cache]
+    yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *dataset, "--skip_existing"]
+    yield "train the tiny DiT from scratch, with its camera adapter", [
+        *LAUNCH, *dataset, "--max_train_epochs", f"{args.base_epochs}", "--trainable_modules", "all",
+        "--learning_rate", "1.5e-3", "--optimizer_args", "betas=(0.9,0.98)",
+        "--lr_scheduler", "cosine", "--lr_warmup_steps", "30",
+        "--output_dir", f"{trained}", "--output_name", "base",
+    ]
+    yield "train LoRA and camera adapter on top of it, as for the 14B", [
+        *LAUNCH, *dataset, "--max_train_epochs", f"{args.lora_epochs}", "--learning_rate", "1e-4",
+        "--network_module", "networks.lora_wan", "--network_dim", "16", "--network_alpha", "16",
+        *base, "--camera_adapter", f"{trained / 'base_camera.safetensors'}",
+        "--output_dir", f"{trained}", "--output_name", "lora",
+    ]
+    yield "generate from the photograph", [
+        "wan_generate_video.py", "--task", "i2v-tiny", *base,
+        "--lora_weight", f"{trained / 'lora.safetensors'}",
+        "--camera_adapter", f"{trained / 'lora_camera.safetensors'}",
+        "--image_path", f"{data / 'photo' / 'coffee.png'}", "--video_size", "96", "160", "--video_length", "33",
+        "--fps", f"{FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
+        "--prompt", f"Object: {PHOTO_SCENE} ; Camera: {format_moves(PHOTO_MOVES)}",
+        "--save_path", f"{out / 'coffee.mp4'}",
+    ]
+# fmt: on
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,11 +1,9 @@
 """The files a run leaves: LoRA, camera adapter, and the DiT where it was trained itself."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from common.logs import get_logger
@@ -57,14 +55,10 @@ class CheckpointWriter:
             self.network.save(files[-1], dtype, lora_metadata(self.config, self.facts, self.network, step, epoch))
         if self.adapter is not None:
             files.append(folder / f"{name}_camera.safetensors")
-            save_adapter(files[-1], _in_dtype(self.adapter, dtype), adapter_metadata(self.facts, step, epoch))
+            save_adapter(files[-1], self.adapter, adapter_metadata(self.facts, step, epoch), dtype)
         if any(item.part == DIT for item in self.trainable):
             files.append(folder / f"{name}_dit.safetensors")
             own = {key: value for key, value in self.dit.state_dict().items() if not key.startswith(_ADAPTER_KEYS)}
             write_tensors(files[-1], own, adapter_metadata(self.facts, step, epoch))
         log.info("saved %s", ", ".join(str(file) for file in files))
         return files
-
-
-def _in_dtype(adapter: CameraAdapter, dtype: torch.dtype) -> CameraAdapter:
-    return adapter if dtype == torch.float32 else copy.deepcopy(adapter).to(dtype)

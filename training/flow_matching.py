@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-TRAIN_TIMESTEPS = 1000
+from sampling.solvers import TRAIN_TIMESTEPS, apply_flow_shift
 
 
 def _sigma(normal: Tensor, uniform: Tensor, flow_shift: float, sigmoid_scale: float) -> Tensor:
@@ -28,8 +28,7 @@ def _sigmoid(normal: Tensor, uniform: Tensor, flow_shift: float, sigmoid_scale: 
 
 
 def _shift(normal: Tensor, uniform: Tensor, flow_shift: float, sigmoid_scale: float) -> Tensor:
-    sigma = torch.sigmoid(sigmoid_scale * normal)
-    return flow_shift * sigma / (1.0 + (flow_shift - 1.0) * sigma)
+    return apply_flow_shift(torch.sigmoid(sigmoid_scale * normal), flow_shift)
 
 
 _SAMPLERS: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {

@@ -166,6 +166,8 @@ class _Loop:
             self._save_state(step_name(self.run.config.output_name, counters.step))
         elif self.is_main:
             log.warning("stopped after step %d; without --save_state only saved checkpoints are kept", counters.step)
+        # a launcher ends all processes as soon as one has ended, and the first may still be writing
+        self.run.accelerator.wait_for_everyone()
         raise KeyboardInterrupt
 
     def _path(self, name: str) -> Path:

@@ -41,7 +41,7 @@ class RunFacts:
 def lora_metadata(
     config: TrainingConfig, facts: RunFacts, network: LoRANetwork, step: int, epoch: int
 ) -> dict[str, str]:
-    """The metadata of a LoRA file after `step` optimizer steps and `epoch` epochs; only what is true of this run."""
+    """The metadata of a LoRA file after `step` optimizer steps and `epoch` epochs; what is not known is left out."""
     values: dict[str, object] = {
         **_run_values(config, facts),
         "ss_base_model_version": "wan",

@@ -22,11 +22,10 @@ def option(
     return dataclasses.field(default=default, metadata=given)
 
 
-def add_options(parser: argparse._ActionsContainer, config: type, skip: Sequence[str] = ()) -> None:
-    """Add one flag for every field of the dataclass `config`, except those named in `skip`."""
+def add_options(parser: argparse._ActionsContainer, config: type) -> None:
+    """Add one flag for every field of the dataclass `config`."""
     for field in dataclasses.fields(config):
-        if field.name not in skip:
-            parser.add_argument(f"--{field.name}", default=field.default, **field.metadata)
+        parser.add_argument(f"--{field.name}", default=field.default, **field.metadata)
 
 
 def read_options(config: type, arguments: argparse.Namespace) -> Any:

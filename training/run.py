@@ -175,6 +175,11 @@ def _make_state(
     state = Stateful(dit, network, adapter, trainable, optimizer, scheduler, accelerator.scaler)
     if config.resume is not None:
         load_state(config.resume, state)
+        stored = optimizer.param_groups[0]["initial_lr"]
+        if stored != config.learning_rate:
+            log.warning(
+                "--learning_rate %g is ignored: the resumed run goes on with its own, %g", config.learning_rate, stored
+            )
     return state
 
 

@@ -185,18 +185,22 @@ class CameraAdapter(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, CameraAttention)]
 
 
-def save_adapter(path: str | Path, adapter: CameraAdapter, metadata: Mapping[str, str]) -> None:
+def save_adapter(
+    path: str | Path, adapter: CameraAdapter, metadata: Mapping[str, str], dtype: torch.dtype | None = None
+) -> None:
     """Write an adapter as its own .safetensors file, whole or not at all.
 
     Args:
         path: the file to write.
-        adapter: the adapter; tensors keep their dtype.
+        adapter: the adapter; it stays as it is.
         metadata: what the caller knows, e.g. base_task, trained_steps; strings. Format, version, config and (unless
             given) convention are added.
+        dtype: of the tensors in the file; None keeps the adapter's.
     """
     config = {**asdict(adapter.config), "dit_dim": adapter.dit_dim, "dit_layers": adapter.dit_layers}
     own = {"format": ADAPTER_FORMAT, "version": ADAPTER_VERSION, "config": json.dumps(config)}
-    write_tensors(path, adapter.state_dict(), {"convention": CAMERA_CONVENTION, **metadata, **own})
+    tensors = {key: value.to(dtype) for key, value in adapter.state_dict().items()}
+    write_tensors(path, tensors, {"convention": CAMERA_CONVENTION, **metadata, **own})
 
 
 def load_adapter(

@@ -66,9 +66,10 @@ def load_dit(
     """
     with torch.device("meta"):
         model = WanModel(config, attn_mode)
-    read = read_tensors(path)
-    meaning = describe_keys(read)
-    tensors = dit_to_official(read)
+    tensors = read_tensors(path)
+    meaning = describe_keys(tensors)
+    # the same name, so that nothing else holds what is popped below
+    tensors = dit_to_official(tensors)
     _check_file(tensors, meaning, config, path)
     # one at a time, so that file and copy are never whole in memory together
     placed = {key: tensors.pop(key).to(device, dtype) for key in list(tensors)}

@@ -164,7 +164,6 @@ def test_small_motions_survive_half_precision():
     adapter = trained_adapter().bfloat16()
     camera = inputs().camera
     near = camera + 1e-4
-    assert torch.equal(camera.bfloat16(), near.bfloat16()) or relative_error(camera.bfloat16(), near.bfloat16()) > 0
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert adapter.prepare(camera).rays.dtype == torch.float32
         assert 0 < relative_error(adapter.prepare(near).rays, adapter.prepare(camera).rays) < 1e-2
