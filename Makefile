@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# threads of PyTorch that wait should not burn the cores that other programs need
+export GOMP_SPINCOUNT ?= 1000
 PY := $(VENV)/bin/python
 
 .PHONY: demo test check clean

@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
     dtypes = {"vae": compute_dtype(args.vae_dtype, device, torch.bfloat16)}
     if task.clip is not None:
-        files["clip"] = model_path(args.clip, task.weights.clip, "clip")
+        files["clip"] = model_path(
+            args.clip, task.weights.clip, "clip", "Text-to-video caches need none: --task t2v-14B."
+        )
         dtypes["clip"] = compute_dtype(None, device, torch.float16)
     encoders = {name: encoder_identity(file, dtype_name(dtypes[name])) for name, file in files.items()}
     tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)

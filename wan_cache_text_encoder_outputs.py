@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.precision import compute_dtype, dtype_name, pick_device
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
-    from dataset.fingerprint import encoder_identity
+    from dataset.fingerprint import encoder_identity, file_fingerprint
     from dataset.kinds import TextCaching
     from dataset.sources import load_items
     from wan.loading import load_t5
@@ -44,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
     file = model_path(args.t5, task.weights.t5, "t5")
-    tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer))
+    tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download)
     dtype = compute_dtype(None, device, torch.bfloat16)
 
     groups = load_items(load_config(args.dataset_config))
-    kind = TextCaching({"t5": encoder_identity(file, dtype_name(dtype))})
+    kind = TextCaching({"t5": encoder_identity(file, dtype_name(dtype)), "tokenizer": file_fingerprint(tokenizer)})
     plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
     t5 = load_t5(file, task.t5, device=device, dtype=dtype, tokenizer=tokenizer) if plan.todo else None
 

@@ -59,7 +59,7 @@ def _add_camera(parser: argparse.ArgumentParser) -> None:
     add(
         "--camera_adapter",
         metavar="PATH",
-        help="camera adapter; default: LORA_camera.safetensors, else the task's",
+        help="camera adapter; default: LORA_camera.safetensors, one beside --dit, or the task's",
     )
     add("--camera_scale", type=float, default=1.0, help="strength of the adapter; 0 leaves it out")
     add("--no_camera", action="store_true", help="let camera tags reach the model as text only")
@@ -99,6 +99,7 @@ class Job:
     track: "CameraTrack | None"
     adapter: Path | None
     solver: "Solver"
+    negative_prompt: str
     guidance_scale: float
     seed: int
     device: "torch.device"
@@ -118,7 +119,9 @@ def plan(args: argparse.Namespace) -> Job:
     for name in ("dit", "vae", "t5", "clip"):
         if name != "clip" or task.clip is not None:
             setattr(args, name, model_path(getattr(args, name), getattr(task.weights, name), name))
-    args.tokenizer = find_tokenizer(args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer))
+    args.tokenizer = find_tokenizer(
+        args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download
+    )
     for lora in args.lora_weight:
         require_file(lora, "the LoRA", "Check --lora_weight.")
     if len(args.lora_multiplier) > len(args.lora_weight):
@@ -133,18 +136,19 @@ def plan(args: argparse.Namespace) -> Job:
         first_frame=first_frame,
         track=track,
         adapter=_find_adapter(args, task) if track is not None and args.camera_scale else None,
-        solver=_choose_solver(args, task, height, width),
+        solver=_choose_solver(args, task),
+        negative_prompt=task.negative_prompt if args.negative_prompt is None else args.negative_prompt,
         guidance_scale=task.guidance_scale if args.guidance_scale is None else args.guidance_scale,
         seed=seed,
         device=pick_device(args.device),
     )
 
 
-def _choose_solver(args: argparse.Namespace, task: TaskConfig, height: int, width: int) -> "Solver":
+def _choose_solver(args: argparse.Namespace, task: TaskConfig) -> "Solver":
     from sampling.solvers import make_solver
 
     steps = task.steps if args.infer_steps is None else args.infer_steps
-    shift = task.flow_shift_for(height, width) if args.flow_shift is None else args.flow_shift
+    shift = task.flow_shift_for(*args.video_size) if args.flow_shift is None else args.flow_shift
     log.info("%s, %d steps, flow shift %g", args.sample_solver, steps, shift)
     return make_solver(args.sample_solver, steps, shift)
 
@@ -180,6 +184,10 @@ def _compile_camera(
     from camera.trajectory import compile as compile_moves
 
     if args.no_camera or not has_camera(args.prompt):
+        reason = "--no_camera was given" if args.no_camera else "the prompt has no camera"
+        for flag in ("camera_adapter", "intrinsics"):
+            if getattr(args, flag) is not None:
+                log.warning("--%s is not used: %s", flag, reason)
         return None
     lens = arguments.lens_of(args)
     intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(source_size[1] / source_size[0], lens)
@@ -216,8 +224,7 @@ def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
     t5 = load_t5(
         args.t5, task.t5, device=device, dtype=compute_dtype(None, device, torch.bfloat16), tokenizer=args.tokenizer
     )
-    negative = task.negative_prompt if args.negative_prompt is None else args.negative_prompt
-    context = t5.encode([args.prompt, negative])
+    context = t5.encode([args.prompt, job.negative_prompt])
     del t5
     if job.first_frame is None or task.clip is None:
         return context, None, None
@@ -255,6 +262,8 @@ def load_network(job: Job) -> "WanModel":
     if job.adapter is not None:
         log.info("camera adapter: %s, times %g", job.adapter, args.camera_scale)
         adapter = load_adapter(job.adapter, job.task.dit, device=job.device, dtype=dtype)
+        if not adapter.is_trained():
+            raise ValueError(f"{job.adapter} was never trained: it changes nothing. Pass another --camera_adapter")
         adapter.camera_scale = args.camera_scale
         dit.attach_adapter(adapter)
     return dit
@@ -326,7 +335,7 @@ def describe(job: Job) -> dict[str, str]:
     said = {
         "seeds": job.seed,
         "prompt": args.prompt,
-        "negative_prompt": args.negative_prompt or "",
+        "negative_prompt": job.negative_prompt,
         "height": job.height,
         "width": job.width,
         "video_length": job.frames,

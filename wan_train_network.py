@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     setup_logging()
     config, task = read_training_options(args), WAN_CONFIGS[args.task]
+    if args.no_camera and config.camera_adapter is not None:
+        raise ValueError("--no_camera and --camera_adapter contradict each other; leave one out")
+    if config.discrete_flow_shift != 1.0 and config.timestep_sampling != "shift":
+        log.warning(
+            "--discrete_flow_shift is used only by --timestep_sampling shift, not by %s", config.timestep_sampling
+        )
     dit_file = model_path(args.dit, task.weights.dit, "dit")
     for flag in ("network_weights", "camera_adapter", "resume"):
         if getattr(config, flag) is not None:

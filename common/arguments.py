@@ -51,7 +51,12 @@ def add_model_paths(parser: argparse._ActionsContainer, *names: str) -> None:
 def add_tokenizer(parser: argparse.ArgumentParser) -> None:
     """`--tokenizer`: where the text encoder's tokenizer lies."""
     parser.add_argument(
-        "--tokenizer", metavar="PATH", help="tokenizer file or folder; default: the task's under weights/"
+        "--tokenizer", metavar="PATH", help="tokenizer file or folder; default: the task's, or one beside --t5"
+    )
+    parser.add_argument(
+        "--allow_download",
+        action="store_true",
+        help="let the tokenizer come from the Hugging Face hub if it is not here",
     )
 
 
@@ -101,12 +106,16 @@ def tokenizer_path(given: str | None, default: str) -> Path | None:
     return ROOT / default if (ROOT / default).exists() else None
 
 
-def model_path(given: str | None, default: str, flag: str) -> Path:
+def model_path(given: str | None, default: str, flag: str, hint: str = "") -> Path:
     """The file a user named, or the task's default below the repository; it must exist.
+
+    `hint` adds to the message what else could be meant.
 
     Raises:
         FileNotFoundError: names the file, the flag and the page that says where to get it.
     """
     return require_file(
-        given or ROOT / default, f"--{flag}", f"Pass --{flag} PATH, or put the file there (see weights/README.md)."
+        given or ROOT / default,
+        f"--{flag}",
+        f"Pass --{flag} PATH, or put the file there (see weights/README.md). {hint}",
     )

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the demo; the defaults are what `make demo` runs."""
     parser = arguments.make_parser(__doc__ or "")
     add = parser.add_argument
-    add("--output_dir", metavar="PATH", default="outputs/demo", help="where everything is written")
+    add("--output_dir", metavar="PATH", default="outputs/demo", help="for all results; delete it to begin anew")
     add("--clips", type=int, default=24, help="rendered clips of the training set")
     add("--vae_minutes", type=float, default=2.0, help="time to train the tiny VAE for, at most")
     add("--base_epochs", type=int, default=30, help="passes that train the tiny DiT from scratch, camera and all")
@@ -99,13 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every step that is not done yet, then say where the results are."""
     args = build_parser().parse_args(argv)
     setup_logging()
+    args.output_dir = str(Path(args.output_dir).resolve())
     out = Path(args.output_dir)
     done = {"base": out / "trained" / "base_dit.safetensors", "lora": out / "trained" / "lora.safetensors"}
     todo = list(steps(args))
     started = time.monotonic()
     for number, (title, command) in enumerate(todo, 1):
         log.info("\n== %d/%d %s", number, len(todo), title)
-        made = next((path for name, path in done.items() if name in _value(command, "--output_name")), None)
+        made = done.get(_value(command, "--output_name"))
         if made is not None and made.exists():
             log.info("   done before: %s", made)
             continue

@@ -73,11 +73,11 @@ class TaskConfig:
     weights: WeightPaths
     """Default places of the weights."""
     fps: int = 16
-    """Frames per second of the videos."""
+    """Frames per second that the task is made for."""
     frames: int = 81
     """Default number of video frames, 4n + 1."""
     size: tuple[int, int] = (480, 832)
-    """Default video size in pixels (height, width)."""
+    """Video size in pixels (height, width) that the task is made for."""
     steps: int = 50
     """Default number of denoising steps."""
     flow_shift: float = 5.0
