@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plan, resolve each item's camera, write, prune."""
     args = build_parser().parse_args(argv)
     setup_logging()
+    arguments.check_ranges(args, batch_size=1, num_workers=1)
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
     from dataset.kinds import CameraCaching

@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plan, load the encoders if there is work for them, encode, write, prune."""
     args = build_parser().parse_args(argv)
     setup_logging()
+    arguments.check_ranges(args, batch_size=1, num_workers=1)
     import torch
 
     from common.precision import compute_dtype, dtype_name, pick_device

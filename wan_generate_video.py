@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from common import arguments, cli
 from common.arguments import ROOT, model_path, tokenizer_path
-from common.files import require_file
+from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
 from wan.config import RUNNABLE_TASKS, WAN_CONFIGS, TaskConfig
 from wan.sizes import SPATIAL_STEP, check_frames, check_size, size_for_image
@@ -111,6 +111,7 @@ def plan(args: argparse.Namespace) -> Job:
     from wan.tokenizer import find_tokenizer
 
     task = WAN_CONFIGS[args.task]
+    arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
     check_size(*args.video_size)
     frames = check_frames(task.frames if args.video_length is None else args.video_length)
     first_frame, source_size, (height, width) = _read_first_frame(args, task)
@@ -123,7 +124,7 @@ def plan(args: argparse.Namespace) -> Job:
         args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download
     )
     for lora in args.lora_weight:
-        require_file(lora, "the LoRA", "Check --lora_weight.")
+        require_file(arguments.named(lora, "--lora_weight"), "the LoRA", "Check --lora_weight.")
     if len(args.lora_multiplier) > len(args.lora_weight):
         raise ValueError(f"{len(args.lora_multiplier)} --lora_multiplier for {len(args.lora_weight)} --lora_weight")
     return Job(
@@ -191,13 +192,18 @@ def _compile_camera(
         return None
     lens = arguments.lens_of(args)
     intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(source_size[1] / source_size[0], lens)
-    return compile_moves(parse(args.prompt), frames, args.fps, intrinsics).cropped(source_size, size)
+    moves, seconds = parse(args.prompt), frames / args.fps
+    late = sum(move.start >= seconds for move in moves)
+    if late:
+        log.warning("%d of %d camera moves begin after the video's end at %.2f s", late, len(moves), seconds)
+    return compile_moves(moves, frames, args.fps, intrinsics).cropped(source_size, size)
 
 
 def _find_adapter(args: argparse.Namespace, task: TaskConfig) -> Path:
     """The adapter's file: the one asked for, one trained with the LoRA, one beside the DiT, or the task's own."""
-    if args.camera_adapter:
-        return require_file(args.camera_adapter, "the camera adapter", "Check --camera_adapter.")
+    if args.camera_adapter is not None:
+        given = arguments.named(args.camera_adapter, "--camera_adapter")
+        return require_file(given, "the camera adapter", "Check --camera_adapter.")
     with_lora = [Path(lora).with_name(f"{Path(lora).stem}_camera.safetensors") for lora in args.lora_weight]
     places = [*with_lora, Path(args.dit).with_name("camera_adapter.safetensors"), ROOT / task.weights.adapter]
     for place in places:
@@ -285,7 +291,13 @@ def sample_latent(
     shape = (1, job.task.vae.z_dim, (job.frames - 1) // 4 + 1, job.height // 8, job.width // 8)
     noise = torch.randn(shape, generator=generator, device=job.device)
     log.info("seed %d, guidance %g", job.seed, guidance)
-    return sample(dit, job.solver, noise, cond, uncond, guidance, condition)
+    latent = sample(dit, job.solver, noise, cond, uncond, guidance, condition)
+    if not latent.isfinite().all():
+        raise ValueError(
+            "the latent is no longer a finite number; lower --guidance_scale, --camera_scale or --lora_multiplier, or "
+            "look whether a LoRA or the camera adapter is damaged"
+        )
+    return latent
 
 
 def _rays(job: Job) -> "Tensor | None":
@@ -346,13 +358,22 @@ def describe(job: Job) -> dict[str, str]:
 
 
 def video_path(save_path: str, seed: int) -> Path:
-    """The video's file: `save_path` itself if it ends in .mp4, else a new name in that directory."""
-    path = Path(save_path)
-    if path.suffix.lower() == ".mp4":
-        log.info("--save_path is a file name: %s", path)
-        return path
-    log.info("--save_path is a directory: %s", path)
-    return path / f"{datetime.now():%Y%m%d-%H%M%S}_{seed}.mp4"
+    """The video's file: `save_path` itself if it ends in .mp4, else a new name in that directory.
+
+    Raises:
+        ValueError, PermissionError: what would only fail when everything is computed.
+    """
+    from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+
+    path = Path(arguments.named(save_path, "--save_path"))
+    is_file = path.suffix.lower() == ".mp4"
+    if not is_file and path.suffix.lower() in (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS) and not path.is_dir():
+        raise ValueError(f"--save_path {path}: expected a directory, or a file name that ends in .mp4")
+    if is_file and path.is_dir():
+        raise ValueError(f"--save_path {path}: is a directory; give another file name")
+    require_writable(path.parent if is_file else path, "--save_path")
+    log.info("--save_path is a %s: %s", "file name" if is_file else "directory", path)
+    return path if is_file else path / f"{datetime.now():%Y%m%d-%H%M%S}_{seed}.mp4"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

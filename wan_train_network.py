@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from common import arguments, cli
 from common.arguments import model_path
-from common.files import require_file
+from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
 from training.config import TrainingConfig, add_training_options, read_training_options
 from wan.config import RUNNABLE_TASKS, WAN_CONFIGS, TaskConfig
@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.warning(
             "--discrete_flow_shift is used only by --timestep_sampling shift, not by %s", config.timestep_sampling
         )
+    for flag in ("network_dim", "network_dropout"):
+        if config.network_module is None and getattr(config, flag) is not None:
+            log.warning("--%s is not used: there is no --network_module", flag)
+    require_writable(config.output_dir, "--output_dir")
     dit_file = model_path(args.dit, task.weights.dit, "dit")
     for flag in ("network_weights", "camera_adapter", "resume"):
         if getattr(config, flag) is not None:

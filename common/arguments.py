@@ -1,6 +1,7 @@
 """Arguments that several scripts share, written once so that they mean the same everywhere."""
 
 import argparse
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from common.files import require_file
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository: default paths are relative to it, whatever the working directory."""
+
+HIGHEST = {"fps": 1000, "seed": 2**63 - 1}
+"""Beyond these, video files and random generators overflow."""
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -83,6 +87,21 @@ def add_intrinsics(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees")
 
 
+def check_ranges(args: argparse.Namespace, **lowest: float | None) -> None:
+    """Refuse numbers that are not finite or below the lowest allowed (None: any); flags that were not given pass.
+
+    Raises:
+        ValueError: names the flag, its value and what is allowed.
+    """
+    for flag, low in lowest.items():
+        given = getattr(args, flag)
+        for value in given if isinstance(given, list) else [] if given is None else [given]:
+            if not math.isfinite(value) or (low is not None and value < low) or value > HIGHEST.get(flag, math.inf):
+                wanted = "a finite number" if low is None else f"a number, {low:g} or more"
+                limit = f", at most {HIGHEST[flag]}" if flag in HIGHEST else ""
+                raise ValueError(f"--{flag} {value}: expected {wanted}{limit}")
+
+
 def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, float]:
     """What `--intrinsics` or `--fov_deg` say: normalised fx, fy, cx, cy, or a horizontal field of view in degrees.
 
@@ -94,6 +113,11 @@ def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, floa
             raise ValueError(f"--fov_deg {args.fov_deg:g}: expected an angle between 0 and 180 degrees")
         return args.fov_deg
     fx, fy, cx, cy = args.intrinsics
+    if not (0 < cx < 1 and 0 < cy < 1):
+        raise ValueError(
+            f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the optical axis must lie in the picture, CX and CY between "
+            "0 and 1; divide pixels by width and height"
+        )
     if not (fx > 0 and fy > 0):
         raise ValueError(f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be above 0")
     return fx, fy, cx, cy
@@ -102,8 +126,15 @@ def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, floa
 def tokenizer_path(given: str | None, default: str) -> Path | None:
     """Where to look for the tokenizer: the file or folder a user named, the task's default if it is there, or None."""
     if given is not None:
-        return require_file(given, "--tokenizer", "Pass a tokenizer.json or its folder.")
+        return require_file(named(given, "--tokenizer"), "--tokenizer", "Pass a tokenizer.json or its folder.")
     return ROOT / default if (ROOT / default).exists() else None
+
+
+def named(given: str, flag: str) -> str:
+    """Return a path that a user gave; an empty one, as an unset shell variable makes it, is refused."""
+    if not given.strip():
+        raise ValueError(f"{flag} is empty; give a path or leave the flag out")
+    return given
 
 
 def model_path(given: str | None, default: str, flag: str, hint: str = "") -> Path:
@@ -115,7 +146,7 @@ def model_path(given: str | None, default: str, flag: str, hint: str = "") -> Pa
         FileNotFoundError: names the file, the flag and the page that says where to get it.
     """
     return require_file(
-        given or ROOT / default,
+        ROOT / default if given is None else named(given, f"--{flag}"),
         f"--{flag}",
         f"Pass --{flag} PATH, or put the file there (see weights/README.md). {hint}",
     )

@@ -1,5 +1,6 @@
 """The shell around every script: exit codes, one clear message, logging. Imports nothing heavy."""
 
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ def run(main: Callable[[], int]) -> int:
     """Call a script's `main` and turn what can go wrong into an exit code and one line.
 
     Returns:
-        what `main` returned; 2 after a user's mistake (ValueError, OSError: the message alone is shown, the
+        what `main` returned; 2 after a user's mistake (ValueError, OSError, no memory: the message alone is shown, the
         traceback with OMNICAM_TRACEBACK=1); 130 after Ctrl-C or SIGTERM. Any other exception is a defect of ours
         and keeps its traceback.
     """
@@ -27,8 +28,22 @@ def run(main: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("OMNICAM_TRACEBACK"):
             raise
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_describe(error)}\n")
         return EXIT_USER_ERROR
+    except MemoryError as error:
+        if os.environ.get("OMNICAM_TRACEBACK"):
+            raise
+        sys.stderr.write(f"error: out of memory; use smaller sizes, lengths or batches. {error}".rstrip() + "\n")
+        return EXIT_USER_ERROR
+
+
+def _describe(error: ValueError | OSError) -> str:
+    """The message; what the operating system says gets the file to the front and its error number away."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    reason = f"{error.strerror}; make room on the disk" if error.errno == errno.ENOSPC else error.strerror
+    target = error.filename2 or error.filename
+    return reason if target is None else f"{target}: {reason}"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

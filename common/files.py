@@ -44,3 +44,18 @@ def require_file(path: str | Path | None, what: str, hint: str = "") -> Path:
     if not found.exists():
         raise FileNotFoundError(f"{what}: {found} does not exist. {hint}".rstrip())
     return found
+
+
+def require_writable(folder: str | Path, flag: str) -> None:
+    """Refuse a folder that could not be made or written to, before the work whose results would go there.
+
+    Raises:
+        ValueError: it, or a folder it would lie in, is a file.
+        PermissionError: it, or the nearest folder above it that exists, may not be written to.
+    """
+    path = Path(folder).absolute()
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{flag} {folder}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{flag} {folder}: {nearest} may not be written to")

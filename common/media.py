@@ -135,12 +135,17 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not an image, or is truncated.
+        ValueError: it is not an image, is truncated, or has grey levels of more than 8 bits, whose range is unknown.
     """
     file = require_file(path, "image")
     try:
         with Image.open(file) as opened:
-            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+            turned = ImageOps.exif_transpose(opened)
+            if turned.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{file}: holds grey levels of more than 8 bits (mode {turned.mode}); save it as 8-bit RGB"
+                )
+            return np.array(turned.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file}: not a readable image ({error})") from None
 

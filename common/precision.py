@@ -40,6 +40,8 @@ def pick_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"--device {name!r} is not a device: {error}") from None
+    if device.type not in ("cuda", "cpu") or (device.type == "cpu" and device.index):
+        raise ValueError(f"--device {name}: only cuda, cuda:N and cpu are supported")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: this machine has no usable CUDA device; use --device cpu")
     return device

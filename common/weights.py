@@ -1,8 +1,11 @@
 """Files of tensors: read from every container we accept, loaded strictly, written atomically."""
 
+import errno
 import json
+import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +18,15 @@ from common.files import atomic_path, require_file
 
 _SHARD = re.compile(r"^(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors$")
 _SHOWN = 5
+
+UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError)
+"""What torch.load(weights_only=True) raises for files that are damaged, foreign, or hold more than tensors."""
+
+
+def why(error: Exception) -> str:
+    """The first line of an error of `UNREADABLE`; the unpickler's own confusion about foreign bytes says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines and not isinstance(error, LookupError) else "not what torch.save writes"
 
 
 def tensor_files(path: str | Path) -> list[Path]:
@@ -70,6 +82,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> dict[s
 
 
 def _read_one(file: Path, device: str) -> dict[str, Tensor]:
+    if not os.access(file, os.R_OK):
+        raise PermissionError(f"{file}: may not be read; change its permissions")
     if file.suffix == ".safetensors":
         try:
             with safe_open(file, framework="pt", device=device) as opened:
@@ -79,10 +93,11 @@ def _read_one(file: Path, device: str) -> dict[str, Tensor]:
     if file.suffix not in {".pth", ".pt", ".bin", ".ckpt"}:
         raise ValueError(f"{file}: unknown kind of weights; expected .safetensors, .pth, .pt, .bin or .ckpt")
     try:
-        content = torch.load(file, map_location=device, weights_only=True, mmap=device == "cpu")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{file}: refused or unreadable as a file of plain tensors ({reason})") from None
+        # files of torch before 1.6 are no zip archives and cannot be mapped
+        mmap = device == "cpu" and zipfile.is_zipfile(file)
+        content = torch.load(file, map_location=device, weights_only=True, mmap=mmap)
+    except UNREADABLE as error:
+        raise ValueError(f"{file}: refused or unreadable as a file of plain tensors ({why(error)})") from None
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{file}: holds something other than a table of tensors; expected a state dict")
@@ -102,10 +117,17 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file that is whole or not there."""
+    """Write a .safetensors file that is whole or not there.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written to.
+    """
     ready = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(ready, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(ready, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?", str(path)) from None
 
 
 def assign_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str, source: str | Path) -> None:

@@ -108,6 +108,8 @@ def _parse(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: is a folder; expected a TOML or JSON file") from None
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be parsed: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{file}: cannot be parsed: brackets nested too deep") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file}: expected a table with 'general' and 'datasets'")
     return content
@@ -130,9 +132,13 @@ def _read_entry(file: Path, number: int, table: Mapping[str, Any], shared: Mappi
             raise ValueError(f"{where}: {source_key} needs cache_directory, the folder for the caches")
     caches = values.get("cache_directory")
     values["cache_directory"] = resolve_beside(caches, file.parent, source_text) if caches else source
+    if values["cache_directory"].exists() and not values["cache_directory"].is_dir():
+        raise ValueError(f"{where}: cache_directory = {caches!r} is a file; expected a folder or a free name")
     if "camera_directory" in values:
         cameras = resolve(values["camera_directory"], file.parent)
         values["camera_directory"] = require_file(cameras, f"camera_directory of {where}")
+        if not cameras.is_dir():
+            raise ValueError(f"{where}: camera_directory = {str(cameras)!r} is not a folder")
     _warn_of_no_effect(values, media, where)
     if "target_frames" in values:
         values["target_frames"] = _rounded_frames(values["target_frames"], where)
@@ -183,6 +189,9 @@ def _warn_of_no_effect(values: Mapping[str, Any], media: Media, where: str) -> N
     extraction = values.get("frame_extraction")
     if extraction == "uniform" and values.get("frame_sample", 1) == 1:
         logger.warning(f"{where}: frame_extraction 'uniform' with frame_sample 1 takes the same clip as 'head'")
+    for key, only in (("frame_stride", "slide"), ("frame_sample", "uniform"), ("max_frames", "full")):
+        if key in values and (extraction or "head") != only:
+            logger.warning(f"{where}: {key} has no effect: only frame_extraction {only!r} looks at it")
     if extraction == "full" and "target_frames" in values:
         logger.warning(f"{where}: frame_extraction 'full' does not look at target_frames, only at max_frames")
     if values.get("bucket_no_upscale") and (media == "video" or not values.get("enable_bucket")):

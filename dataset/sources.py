@@ -128,11 +128,27 @@ def _from_jsonl(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
         logger.warning(f"{entry.jsonl_file}: these keys mean nothing here: {', '.join(sorted(ignored))}")
 
 
+class _DoubleKey(ValueError):
+    """A JSON object says one key twice; its name is the argument."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DoubleKey(next(name for name in names if names.count(name) > 1))
+    return table
+
+
 def _parse_line(line: str, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
+    except _DoubleKey as error:
+        raise ValueError(f"{where}: the key {error.args[0]!r} stands there more than once; keep one") from None
+    except RecursionError:
+        raise ValueError(f"{where}: not a JSON object with {{...}}, but brackets nested too deep") from None
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected an object with {{...}}, found {type(record).__name__}")
     return record
@@ -159,6 +175,10 @@ def _item_of(record: dict[str, Any], entry: DatasetEntry, where: str, check_medi
     path = _resolve_in(record[media_key], entry, media_key, where, check_media)
     if path.suffix.lower() not in _EXTENSIONS[entry.media]:
         raise ValueError(f"{where}: {media_key} {path} is no {entry.media} ({', '.join(_EXTENSIONS[entry.media])})")
+    try:
+        record["caption"].encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: the caption holds half a character ({error}); write it again") from None
     camera = record.get("camera_file")
     if camera is not None and (not isinstance(camera, str) or not camera):
         raise ValueError(f"{where}: expected 'camera_file' with a path, found {camera!r}")

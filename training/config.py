@@ -135,6 +135,8 @@ class TrainingConfig:
             value = getattr(self, flag)
             if value is not None and value < 0:
                 raise ValueError(f"--{flag} {value}: must not be negative")
+        if self.seed is not None and self.seed >= 2**63:
+            raise ValueError(f"--seed {self.seed}: must be below 2**63")
 
     def _check_numbers(self) -> None:
         for flag in ("network_alpha", "learning_rate", "discrete_flow_shift", "sigmoid_scale"):
@@ -163,6 +165,10 @@ class TrainingConfig:
             raise ValueError(f"--log_with {self.log_with} needs --logging_dir")
         if self.network_module is None and self.network_weights is not None:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
+        if self.trainable_modules is not None and not all(self.trainable_modules):
+            raise ValueError("--trainable_modules '': expected a part of a parameter's name, or all")
+        if not self.output_dir:
+            raise ValueError("--output_dir '': expected a folder")
         if not self.output_name or "/" in self.output_name or "\\" in self.output_name:
             raise ValueError(f"--output_name {self.output_name!r}: a file name without a folder is needed")
 

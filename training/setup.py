@@ -59,7 +59,7 @@ def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
         return None
     try:
         create = importlib.import_module(config.network_module).create_network
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"--network_module {config.network_module}: {error}; use networks.lora_wan") from None
     with torch.random.fork_rng(devices=[]):
         if config.seed is not None:

@@ -11,7 +11,6 @@ No state of a random generator is kept: every random number of a run is a functi
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from common.files import atomic_path, require_file
-from common.weights import read_tensors, write_tensors
+from common.weights import UNREADABLE, read_tensors, why, write_tensors
 from training.trainable import ADAPTER, DIT, LORA, Trainable
 
 FORMAT = "1"
@@ -128,6 +127,9 @@ def load_state(folder: str | Path, run: Stateful) -> None:
             f"the same --network_module, --network_dim, --trainable_modules and adapter as in that run"
         )
     optimizer, scheduler = _read(root / _OPTIMIZER), _read(root / _SCHEDULER)
+    settings = [set(group) for group in optimizer.get("param_groups", [])]
+    if settings != [set(group) for group in run.optimizer.param_groups]:
+        raise ValueError(f"--resume {root}: was saved by another optimizer; give the same --optimizer_type")
     for part, module in ((LORA, run.network), (ADAPTER, run.adapter)):
         if module is not None:
             prefix = f"{part}."
@@ -153,8 +155,8 @@ def _read(file: Path) -> dict[str, Any]:
     require_file(file, "--resume", "The state folder is not whole.")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"--resume {file}: refused or unreadable ({str(error).splitlines()[0]})") from None
+    except UNREADABLE as error:
+        raise ValueError(f"--resume {file}: refused or unreadable ({why(error)}); resume from another state") from None
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -49,3 +50,19 @@ def test_a_polite_kill_cleans_up_and_gives_130(tmp_path):
         child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 130
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_system_says_names_the_file_and_a_full_disk_says_what_to_do(capsys):
+    def main():
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/a.bin")
+
+    assert cli.run(main) == 2
+    assert capsys.readouterr().err == "error: /data/a.bin: No space left on device; make room on the disk\n"
+
+
+def test_no_memory_is_no_traceback(capsys):
+    def main():
+        raise MemoryError("7 TiB")
+
+    assert cli.run(main) == 2
+    assert "out of memory" in capsys.readouterr().err

@@ -100,3 +100,9 @@ def test_an_images_header_tells_its_turned_size(tmp_path):
     (tmp_path / "b.png").write_text("words")
     with pytest.raises(ValueError, match=r"b\.png"):
         probe_image(tmp_path / "b.png")
+
+
+def test_grey_levels_of_16_bits_are_refused_not_burnt_out(tmp_path):
+    Image.fromarray(np.full((8, 8), 30000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png.*8-bit"):
+        read_image(tmp_path / "deep.png")

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -82,3 +83,25 @@ def test_assign_fills_a_meta_module_and_names_what_does_not_fit():
     bad = {k: v for k, v in good.items() if k != "0.bias"} | {"extra": torch.ones(1), "1.bias": torch.ones(7)}
     with pytest.raises(ValueError, match=r"toy.pth.*1 missing: 0.bias.*1 unexpected: extra.*1\.bias \(7,\)"):
         assign_tensors(module, bad, "the toy", "toy.pth")
+
+
+def test_pth_files_from_before_the_zip_format_are_read(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_tensors(tmp_path / "old.pth")["a"], torch.ones(2))
+
+
+def test_a_full_disk_is_an_os_error_that_names_the_file(tmp_path, monkeypatch):
+    def full(*_args, **_keywords):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("common.weights.save_file", full)
+    with pytest.raises(OSError, match=r"disk full.*a\.safetensors"):
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(2)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unreadable_file_is_not_called_missing(tmp_path, monkeypatch):
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(PermissionError, match=r"a\.safetensors.*permissions"):
+        read_tensors(tmp_path / "a.safetensors")

@@ -51,6 +51,8 @@ def test_every_default_is_the_one_of_the_dataclass(read):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (ENTRY + "cache_directory = 'data.toml'", ["cache_directory", "data.toml", "is a file"]),
+        (ENTRY + "camera_directory = 'data.toml'", ["camera_directory", "data.toml", "not a folder"]),
         (ENTRY + "traget_frames = [5]", ["number 1", "'traget_frames'", "'target_frames'"]),
         ("[general]\nresolutoin = 64\n" + ENTRY, ["[general]", "'resolutoin'", "'resolution'"]),
         ("[general]\ntarget_frames = [5]\n" + ENTRY, ["[general]", "target_frames", "[[datasets]]"]),
@@ -104,6 +106,10 @@ def test_frame_counts_become_4n_plus_1_with_a_warning(read, caplog):
         ("frame_extraction = 'uniform'\nframe_sample = 2", False),
         ("frame_extraction = 'full'\ntarget_frames = [5]", True),
         ("target_frames = [5, 9]", False),
+        ("frame_stride = 2", True),
+        ("frame_extraction = 'slide'\nframe_stride = 2", False),
+        ("frame_sample = 3", True),
+        ("max_frames = 9", True),
         ("bucket_no_upscale = true\nenable_bucket = true", True),
     ],
 )
@@ -111,6 +117,11 @@ def test_settings_without_effect_are_warned_of(read, caplog, line, warns):
     with caplog.at_level(logging.WARNING, "omnicam"):
         read(ENTRY + line)
     assert bool(caplog.records) == warns
+
+
+def test_brackets_without_end_are_no_traceback(read):
+    with pytest.raises(ValueError, match=r"deep\.json.*nested"):
+        read("[" * 100_000, "deep.json")
 
 
 def test_relative_paths_are_looked_up_from_the_cwd_then_from_the_toml(read):

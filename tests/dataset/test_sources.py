@@ -69,6 +69,9 @@ def test_jsonl_with_relative_paths_and_cameras(project):
         ('{"video_path": "videos/a.mp4", "caption": "x", "camera_flie": "y"}', ValueError, ["'camera_file'"]),
         ('{"video_path": "videos/a.mp4", "caption": "x", "camera_file": "y"}', FileNotFoundError, ["camera_file"]),
         ('{"video_path": "videos/a.mp4", "caption": "x", "control_path": "y"}', ValueError, ["not supported yet"]),
+        ('{"video_path": "z", "video_path": "videos/a.mp4", "caption": "x"}', ValueError, ["video_path", "once"]),
+        ('{"video_path": "videos/a.mp4", "caption": "x \\ud800"}', ValueError, ["half a character"]),
+        ("[" * 100_000, ValueError, ["nested"]),
     ],
 )
 def test_jsonl_mistakes_name_file_and_line(project, line, error, words):

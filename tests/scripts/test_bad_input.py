@@ -4,6 +4,7 @@ import pytest
 
 from common.weights import read_tensors, write_tensors
 from tests.scripts.world import caption, run
+from wan_generate_video import build_parser, plan
 
 CACHES = ["wan_cache_latents", "wan_cache_text_encoder_outputs", "wan_cache_camera_encoder_outputs"]
 
@@ -91,6 +92,7 @@ def test_training_a_dit_of_another_task(world, weights, tmp_path, refuses):
         (["--optimizer_type", "Adamm"], ["--optimizer_type", "Adamm"]),
         (["--resume", "no_such_folder"], ["no_such_folder"]),
         (["--log_with", "tensorboard"], ["--logging_dir"]),
+        (["--output_dir", __file__], ["--output_dir", "is a file"]),
     ],
 )
 def test_contradicting_or_impossible_training_flags(world, refuses, flags, words):
@@ -118,6 +120,20 @@ GOOD = caption("right")
         (["--infer_steps", 0], ["--infer_steps"]),
         (["--fov_deg", 190], ["--fov_deg"]),
         (["--vae_dtype", "fp12"], ["fp12"]),
+        (["--vae_dtype", ""], ["dtype"]),
+        (["--guidance_scale", "nan"], ["--guidance_scale nan", "finite"]),
+        (["--camera_scale", "inf"], ["--camera_scale inf", "finite"]),
+        (["--lora_weight", "x", "--lora_multiplier", "nan"], ["--lora_multiplier nan"]),
+        (["--fps", 100_000_000_000], ["--fps"]),
+        (["--seed", -1], ["--seed -1"]),
+        (["--seed", 2**64], ["--seed"]),
+        (["--dit", ""], ["--dit is empty"]),
+        (["--camera_adapter", ""], ["--camera_adapter is empty"]),
+        (["--save_path", ""], ["--save_path is empty"]),
+        (["--save_path", "{weights}/a.mov"], ["a.mov", ".mp4"]),
+        (["--save_path", "{weights}/dit.safetensors"], ["dit.safetensors", "is a file"]),
+        (["--save_path", "{weights}/dit.safetensors/v.mp4"], ["dit.safetensors", "is a file"]),
+        (["--intrinsics", 800, 800, 24, 16], ["--intrinsics", "divide pixels"]),
     ],
 )
 def test_generation_refuses(models, weights, photo, tmp_path, refuses, flags, words):
@@ -127,6 +143,21 @@ def test_generation_refuses(models, weights, photo, tmp_path, refuses, flags, wo
     good += ["--infer_steps", 2, "--save_path", target, "--camera_adapter", weights / "moving_adapter.safetensors"]
     refuses(run("wan_generate_video", *models["wan_generate_video"], *good, *flags), *words)
     assert not target.parent.exists()
+
+
+def test_a_latent_that_is_no_number_makes_no_video(models, weights, photo, tmp_path, refuses):
+    target = tmp_path / "out" / "v.mp4"
+    good = ["--prompt", GOOD, "--image_path", photo, "--video_size", 32, 48, "--video_length", 5, "--infer_steps", 2]
+    good += ["--save_path", target, "--camera_adapter", weights / "moving_adapter.safetensors"]
+    refuses(run("wan_generate_video", *models["wan_generate_video"], *good, "--guidance_scale", "1e38"), "finite")
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("script", CACHES)
+@pytest.mark.parametrize("flag", ["--batch_size", "--num_workers"])
+def test_counts_below_one_are_refused_by_the_cache_scripts(world, refuses, script, flag):
+    refuses(world.call(script, flag, 0), f"{flag} 0", "1 or more")
+    assert not world.cache.exists()
 
 
 def test_a_camera_without_an_adapter_is_refused_not_ignored(models, photo, tmp_path, refuses):
@@ -142,3 +173,12 @@ def test_a_text_is_no_image(models, weights, tmp_path, refuses):
         "--image_path", tmp_path / "photo.png",
     )  # fmt: skip
     refuses(code, "photo.png", "not a readable image")
+
+
+def test_moves_after_the_end_of_the_video_are_warned_of(models, weights, photo, tmp_path, caplog):
+    late = caption("right") + " " + caption("left", 101).split("Camera: ")[1].replace(">0<", ">100<")
+    said = ["--prompt", late, "--image_path", str(photo), "--video_size", "32", "48", "--video_length", "5"]
+    said += ["--save_path", str(tmp_path / "v.mp4"), "--camera_adapter", str(weights / "moving_adapter.safetensors")]
+    with caplog.at_level("WARNING", "omnicam"):
+        plan(build_parser().parse_args([*models["wan_generate_video"], *said]))
+    assert "1 of 2 camera moves begin after the video's end" in caplog.text

@@ -86,12 +86,20 @@ def test_warmup_as_steps_or_share(text: str, value: float) -> None:
         "--log_with tensorboard",
         "--persistent_data_loader_workers --max_data_loader_n_workers 0",
         "--network_weights x.safetensors",
+        "--seed 9223372036854775808",
         "--output_name a/b",
     ],
 )
 def test_mistakes_name_the_flag(command: str) -> None:
     with pytest.raises(ValueError, match=command.split()[0]):
         read(command)
+
+
+def test_empty_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="--trainable_modules"):
+        TrainingConfig(trainable_modules=[""])
+    with pytest.raises(ValueError, match="--output_dir"):
+        TrainingConfig(output_dir="")
 
 
 @pytest.mark.parametrize("command", ["--lr_warmup_steps soon", "--timestep_sampling logit", "--mixed_precision fp8"])

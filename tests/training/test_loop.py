@@ -149,6 +149,8 @@ def test_resume_refuses_what_does_not_fit(tmp_path: Path) -> None:
         run(dataclasses.replace(config, resume=middle, network_dim=8), RandomSet(3))
     with pytest.raises(ValueError, match=r"dit\.head.*--trainable_modules"):
         run(dataclasses.replace(config, resume=middle, trainable_modules=["head"]), RandomSet(3))
+    with pytest.raises(ValueError, match=r"--optimizer_type"):
+        run(dataclasses.replace(config, resume=middle, optimizer_type="SGD"), RandomSet(3))
     with pytest.raises(FileNotFoundError, match="--resume"):
         run(dataclasses.replace(config, resume=str(tmp_path / "nowhere")), RandomSet(3))
     with pytest.raises(FileNotFoundError, match="not a training state"):

@@ -85,9 +85,10 @@ def test_a_state_that_fails_leaves_the_former_one(tmp_path: Path, monkeypatch: p
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     run = stateful(0)
     save_state(tmp_path / "s", run, Counters(seed=3, batches=8))
-    (tmp_path / "s" / "optimizer.bin").write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match=r"optimizer\.bin"):
-        load_state(tmp_path / "s", run)
+    for content in (b"nonsense", b"hello", b""):
+        (tmp_path / "s" / "optimizer.bin").write_bytes(content)
+        with pytest.raises(ValueError, match=r"optimizer\.bin"):
+            load_state(tmp_path / "s", run)
     (tmp_path / "s" / "optimizer.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"optimizer\.bin"):
         load_state(tmp_path / "s", run)

@@ -32,7 +32,7 @@ def test_network_by_module_name(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert "--network_alpha" in caplog.text
 
 
-@pytest.mark.parametrize("module", ["networks.nothing", "networks.lora_files", "json"])
+@pytest.mark.parametrize("module", ["networks.nothing", "networks.lora_files", "json", "./networks"])
 def test_wrong_module_is_a_mistake(tmp_path: Path, module: str) -> None:
     with pytest.raises(ValueError, match="--network_module"):
         build_network(make_config(tmp_path, network_module=module), make_dit())
