@@ -130,7 +130,7 @@ def plan(args: argparse.Namespace) -> Job:
     return Job(
         args=args,
         task=task,
-        video=video_path(args.save_path, seed),
+        video=video_path(args.save_path, seed, args.output_type == "images"),
         frames=frames,
         height=height,
         width=width,
@@ -357,7 +357,7 @@ def describe(job: Job) -> dict[str, str]:
     return {key: str(value) for key, value in said.items()}
 
 
-def video_path(save_path: str, seed: int) -> Path:
+def video_path(save_path: str, seed: int, as_images: bool) -> Path:
     """The video's file: `save_path` itself if it ends in .mp4, else a new name in that directory.
 
     Raises:
@@ -372,6 +372,8 @@ def video_path(save_path: str, seed: int) -> Path:
     if is_file and path.is_dir():
         raise ValueError(f"--save_path {path}: is a directory; give another file name")
     require_writable(path.parent if is_file else path, "--save_path")
+    if any(path.with_suffix("").glob("[0-9]*.png")) and is_file and as_images:
+        raise ValueError(f"--save_path {path}: {path.with_suffix('')} holds images already; give another name")
     log.info("--save_path is a %s: %s", "file name" if is_file else "directory", path)
     return path if is_file else path / f"{datetime.now():%Y%m%d-%H%M%S}_{seed}.mp4"
 

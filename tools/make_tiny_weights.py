@@ -43,7 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
 def make_dit(seed: int) -> dict[str, Tensor]:
     """A fresh DiT, in official names."""
     dit = WanModel(TASK.dit)
-    initialise(dit, seed)
+    # the official head starts at zero, and a LoRA on it would have no gradient at all
+    initialise(dit, seed, head_std=0.02)
     return dit.state_dict()
 
 

@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output_dir", metavar="PATH", default="outputs/demo", help="for all results; delete it to begin anew")
     add("--clips", type=int, default=24, help="rendered clips of the training set")
     add("--vae_minutes", type=float, default=2.0, help="time to train the tiny VAE for, at most")
-    add("--base_epochs", type=int, default=30, help="passes that train the tiny DiT from scratch, camera and all")
+    add("--base_epochs", type=int, default=24, help="passes that train the tiny DiT from scratch, camera and all")
     add("--lora_epochs", type=int, default=4, help="passes that train LoRA and adapter on top")
     add("--infer_steps", type=int, default=20, help="denoising steps of the generated video")
     return parser

@@ -92,6 +92,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--crop {args.crop}, --video_size {height} {width}: multiples of 8, and the crop no larger than a side"
         )
+    if args.minutes is not None and not args.minutes > 0:
+        raise ValueError(f"--minutes {args.minutes}: expected a number above 0")
+    if args.seed < 0 or not 0 < args.learning_rate < math.inf:
+        raise ValueError(f"--seed {args.seed} --learning_rate {args.learning_rate}: expected 0 or more, and above 0")
     if args.frames < 5 or args.frames % 4 != 1:
         raise ValueError(f"--frames {args.frames}: expected 4n+1, at least 5")
     if min(args.steps, args.batch_size) < 1:

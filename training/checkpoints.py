@@ -47,6 +47,12 @@ class CheckpointWriter:
         Each file is whole or not there. The DiT is written, complete and in official names, only where parameters
         of its own were trained. An existing file of the name is replaced.
         """
+        broken = [item.name for item in self.trainable if not item.parameter.isfinite().all()]
+        if broken:
+            raise ValueError(
+                f"{len(broken)} trained tensors hold NaN or infinity ({broken[0]} first), so nothing is saved; lower "
+                "--learning_rate and go on from the last checkpoint"
+            )
         folder = Path(self.config.output_dir)
         dtype = parse_dtype(self.config.save_precision or "float32")
         files: list[Path] = []

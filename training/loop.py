@@ -120,6 +120,10 @@ class _Loop:
     def _record(self, result: StepResult, learning_rate: float, seconds: float, bar: tqdm) -> None:
         step, epoch = self.run.counters.step, self.run.counters.epoch
         self.loss = result.loss
+        if result.gradient_norm == 0.0:
+            log.warning(
+                "step %d: every gradient is zero, so nothing is learnt; is the DiT's head untrained (zero)?", step
+            )
         if self.table is not None:
             self.table.add(step, epoch, result.loss, learning_rate, result.gradient_norm, seconds)
         values = {"loss": result.loss, "lr": learning_rate, "grad_norm": result.gradient_norm, "epoch": epoch}

@@ -9,6 +9,10 @@ from pathlib import Path
 import ftfy
 import tokenizers
 
+from common.logs import get_logger
+
+log = get_logger("tokenizer")
+
 HUB_TOKENIZER = "google/umt5-xxl"
 """Repository of the official tokenizer on the Hugging Face hub."""
 
@@ -50,6 +54,9 @@ class Tokenizer:
     def __call__(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token numbers of each prompt, after the clean-up, without padding."""
         encoded = self._tokenizer.encode_batch([clean_prompt(prompt) for prompt in prompts])
+        for prompt, item in zip(prompts, encoded, strict=True):
+            if item.overflowing:
+                log.warning("only the first %d tokens of a text are read: %.60s...", len(item.ids), prompt)
         return [item.ids for item in encoded]
 
 

@@ -106,3 +106,10 @@ def test_grey_levels_of_16_bits_are_refused_not_burnt_out(tmp_path):
     Image.fromarray(np.full((8, 8), 30000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(ValueError, match=r"deep\.png.*8-bit"):
         read_image(tmp_path / "deep.png")
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (9, 64, 96, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mp4", frames, 16)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()

@@ -190,3 +190,27 @@ def test_loss_is_written_for_people(world):
     assert read_image(out / "lora_loss.png").std() > 1
     rows = (out / "lora_loss.csv").read_text(encoding="utf-8").strip().splitlines()
     assert rows[0].startswith("step,epoch,loss") and len(rows) == 4
+
+
+def test_images_are_not_mixed_with_older_ones(models, weights, photo, tmp_path, capsys):
+    flags = ["--output_type", "images"]
+    assert generate(models, weights, photo, tmp_path / "v.mp4", caption("up"), *flags) == 0
+    assert len(list((tmp_path / "v").glob("*.png"))) == 9
+    assert generate(models, weights, photo, tmp_path / "v.mp4", caption("up"), *flags) == 2
+    assert "holds images already" in capsys.readouterr().err
+
+
+def test_a_zero_head_is_said_to_learn_nothing_and_broken_weights_are_not_saved(world, weights, tmp_path, capsys):
+    from common.weights import write_tensors
+
+    world.cache_all()
+    dit = read_tensors(weights / "dit.safetensors")
+    dit["head.head.weight"] = torch.zeros_like(dit["head.head.weight"])
+    write_tensors(tmp_path / "zero.safetensors", dit)
+    lora = ["--network_module", "networks.lora_wan", "--max_train_steps", 1]
+    assert world.train(*lora, "--dit", tmp_path / "zero.safetensors") == 0
+    assert "nothing is learnt" in capsys.readouterr().err
+    broken = ["--optimizer_args", "weight_decay=1e60", "--output_dir", world.root / "broken"]
+    assert world.train(*lora, *broken) == 2
+    assert "NaN or infinity" in capsys.readouterr().err
+    assert not list((world.root / "broken").glob("*.safetensors"))

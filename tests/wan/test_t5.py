@@ -194,3 +194,13 @@ def test_wrong_files_are_named(path: Path, tmp_path: Path, official: dict[str, T
         load(tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match="another shape"):
         load(path, replace(SMALL, dim_ffn=48))
+
+
+def test_a_text_that_is_cut_is_said_to_be_cut(monkeypatch):
+    from wan import tokenizer as module
+
+    said = []
+    monkeypatch.setattr(module.log, "warning", lambda text, *values: said.append(text % values))
+    long = "a very long story of a cube and a ball in a room with many walls"
+    assert len(Tokenizer(TOKENIZER, 8)(["a cube", long])[1]) == 8
+    assert said == [f"only the first 8 tokens of a text are read: {long[:60]}..."]
