@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from common import arguments, cli
 from common.logs import get_logger, setup_logging
 from common.weights import write_tensors
+from tools.tiny_dit_start import start_from_first_frame
 from tools.tiny_tokenizer import write_tokenizer
 from wan.clip import CLIPVision
 from wan.config import WAN_CONFIGS
-from wan.initialise import initialise
 from wan.keys_encoders import clip_table, t5_table, to_official
 from wan.model import WanModel
 from wan.t5 import T5Encoder
@@ -41,10 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def make_dit(seed: int) -> dict[str, Tensor]:
-    """A fresh DiT, in official names."""
+    """A fresh DiT, in official names; it shows the first frame standing still even before it is trained."""
     dit = WanModel(TASK.dit)
-    # the official head starts at zero, and a LoRA on it would have no gradient at all
-    initialise(dit, seed, head_std=0.02)
+    start_from_first_frame(dit, seed)
     return dit.state_dict()
 
 

@@ -73,7 +73,7 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     yield "cache cameras", ["wan_cache_camera_encoder_outputs.py", *dataset, "--skip_existing"]
     yield "train the tiny DiT from scratch, with its camera adapter", [
         *LAUNCH, *dataset, "--max_train_epochs", f"{args.base_epochs}", "--trainable_modules", "all",
-        "--learning_rate", "1.5e-3", "--optimizer_args", "betas=(0.9,0.98)",
+        "--learning_rate", "7e-4", "--optimizer_args", "betas=(0.9,0.98)",
         "--lr_scheduler", "cosine", "--lr_warmup_steps", "30",
         "--output_dir", f"{trained}", "--output_name", "base",
     ]
