@@ -15,18 +15,19 @@ PY := $(VENV)/bin/python
 $(VENV)/runtime.stamp: requirements.txt
 	@echo "== setting up $(VENV) (packages are downloaded once)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --progress-bar on --quiet -r requirements.txt
+	@$(PY) -m pip install --progress-bar on -r requirements.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@echo "== adding what the tests need"
-	@$(PY) -m pip install --progress-bar on --quiet -r requirements-dev.txt
+	@$(PY) -m pip install --progress-bar on -r requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/runtime.stamp
 	@$(PY) tools/run_demo.py
 
 test: $(VENV)/dev.stamp
+	@echo "== running the tests"
 	@$(PY) -m pytest -m "not gpu"
 
 check: $(VENV)/dev.stamp
