@@ -237,7 +237,9 @@ def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
     log.info("encoding the image at %d x %d (height x width)", job.height, job.width)
     image = to_tensor(job.first_frame[None], device)[:, 0][None]
     clip = load_clip(args.clip, task.clip, device=device, dtype=compute_dtype(None, device, torch.float16))
-    return context, clip.encode_image(image), image_condition(_load_vae(job), image, job.frames)
+    features = clip.encode_image(image)
+    del clip
+    return context, features, image_condition(_load_vae(job), image, job.frames)
 
 
 def _load_vae(job: Job) -> "WanVAE":

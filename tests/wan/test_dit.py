@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from tests.wan.dit_helpers import FLF2V, FUN_CONTROL, I2V, T2V, inputs, relative_error, small_model
-from wan.attention import ATTN_MODES
 from wan.config import DiTConfig
 from wan.embeddings import sinusoid
 from wan.initialise import initialise
@@ -200,16 +199,9 @@ def test_image_tokens_for_a_text_model_are_refused():
         small_model(T2V).prepare(given.context, torch.zeros(2, 5, 48))
 
 
-def test_an_unknown_attention_is_refused_and_the_known_agree():
+def test_an_unknown_attention_is_refused():
     with pytest.raises(ValueError, match="torch, sdpa"):
         WanModel(I2V, attn_mode="flash3")
-    given, results = inputs(), []
-    for mode in ATTN_MODES:
-        model = WanModel(I2V, attn_mode=mode)
-        initialise(model, 0, head_std=0.1)
-        with torch.no_grad():
-            results.append(model(*given.arguments))
-    assert all(torch.equal(result, results[0]) for result in results)
 
 
 def test_first_and_last_frame_tokens_come_stacked_or_joined():
