@@ -26,7 +26,7 @@ log = get_logger("demo")
 TINY = ROOT / "weights" / "tiny"
 # fmt: off
 LAUNCH = [
-    "-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", "1", "--dynamo_backend", "no",
+    "-m", "accelerate.commands.launch", "--quiet", "--num_machines", "1", "--num_processes", "1", "--dynamo_backend", "no",
     "--num_cpu_threads_per_process", f"{os.cpu_count()}", "--mixed_precision", "no",
     "wan_train_network.py", "--task", "i2v-tiny", "--sdpa", "--mixed_precision", "no", "--optimizer_type", "adamw",
     "--max_data_loader_n_workers", "1", "--persistent_data_loader_workers",

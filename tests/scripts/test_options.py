@@ -75,6 +75,7 @@ def test_the_readme_names_no_option_that_is_not_there():
         "--index-url",
         "--multi_gpu",
         "--num_machines",
+        "--quiet",
     }
     for path in (ROOT / "tools").glob("*.py"):
         known |= set(re.findall(r'"(--\w+)"', path.read_text(encoding="utf-8")))
