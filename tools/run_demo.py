@@ -26,8 +26,8 @@ log = get_logger("demo")
 TINY = ROOT / "weights" / "tiny"
 # fmt: off
 LAUNCH = [
-    "-m", "accelerate.commands.launch", "--quiet", "--num_machines", "1", "--num_processes", "1", "--dynamo_backend", "no",
-    "--num_cpu_threads_per_process", f"{os.cpu_count()}", "--mixed_precision", "no",
+    "-m", "accelerate.commands.launch", "--quiet", "--num_machines", "1", "--num_processes", "1",
+    "--dynamo_backend", "no", "--num_cpu_threads_per_process", f"{os.cpu_count()}", "--mixed_precision", "no",
     "wan_train_network.py", "--task", "i2v-tiny", "--sdpa", "--mixed_precision", "no", "--optimizer_type", "adamw",
     "--max_data_loader_n_workers", "1", "--persistent_data_loader_workers",
     "--timestep_sampling", "shift", "--discrete_flow_shift", "3.0", "--seed", "42",
