@@ -74,7 +74,7 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     yield "train the tiny DiT from scratch, with its camera adapter", [
         *LAUNCH, *dataset, "--max_train_epochs", f"{args.base_epochs}", "--trainable_modules", "all",
         "--learning_rate", "7e-4", "--optimizer_args", "betas=(0.9,0.98)",
-        "--lr_scheduler", "cosine", "--lr_warmup_steps", "30",
+        "--lr_scheduler", "cosine", "--lr_warmup_steps", "0.05",
         "--output_dir", f"{trained}", "--output_name", "base",
     ]
     yield "train LoRA and camera adapter on top of it, as for the 14B", [
