@@ -1,0 +1,67 @@
+"""A first look at a file or folder, taken once for all recognisers. Nothing here unpickles or executes anything."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+_HEAD = 2**16
+_JSON_LIMIT = 2**28
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What can be seen of a path without knowing its format."""
+
+    path: Path
+
+    @cached_property
+    def is_folder(self) -> bool:
+        """True for a folder of files."""
+        return self.path.is_dir()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """File names in a folder; member names of an .npz without ".npy"; keys of a .safetensors; else empty."""
+        if self.is_folder:
+            return tuple(sorted(entry.name for entry in self.path.iterdir()))
+        if self.path.suffix == ".npz" and zipfile.is_zipfile(self.path):
+            with zipfile.ZipFile(self.path) as archive:
+                return tuple(name.removesuffix(".npy") for name in archive.namelist())
+        if self.path.suffix == ".safetensors":
+            try:
+                with safe_open(self.path, framework="pt") as opened:
+                    return tuple(sorted(opened.keys()))
+            except SafetensorError:
+                return ()
+        return ()
+
+    @cached_property
+    def text(self) -> str | None:
+        """The first 64 KiB, cut at a line's end, as text; None for a folder or a file that is no UTF-8 text."""
+        if self.is_folder:
+            return None
+        with self.path.open("rb") as file:
+            head = file.read(_HEAD)
+        if b"\0" in head:
+            return None
+        if len(head) == _HEAD:
+            head = head[: head.rfind(b"\n") + 1]
+        try:
+            return head.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return None
+
+    @cached_property
+    def json(self) -> object | None:
+        """The document, when the file is one of JSON; else None."""
+        text = self.text
+        if text is None or not text.lstrip().startswith(("{", "[")) or self.path.stat().st_size > _JSON_LIMIT:
+            return None
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
