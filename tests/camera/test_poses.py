@@ -158,7 +158,7 @@ def test_from_no_turn_to_half_a_turn_all_agree_with_scipy_to_1e_12(angle):
     step = turn(angle * axes)
     close(step, torch.from_numpy(Rotation.from_rotvec((angle * axes).numpy()).as_matrix()), 1e-14)
     quaternion = quaternion_of(step)
-    theirs = torch.from_numpy(Rotation.from_matrix(step.numpy()).as_quat(scalar_first=True))
+    theirs = torch.from_numpy(Rotation.from_matrix(step.numpy()).as_quat()).roll(1, dims=1)  # theirs is (x, y, z, w)
     close((quaternion * theirs).sum(dim=1).abs(), torch.ones(50, dtype=torch.float64), 1e-14)
     close(rotation_of(quaternion), step, 1e-14)
     close(rotation_vector(step), angle * axes, 1e-12)

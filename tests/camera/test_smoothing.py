@@ -117,3 +117,10 @@ def test_what_cannot_be_smoothed_is_refused():
     spinning = assemble(turn(TIMES[:, None] * EVEN.new_tensor([0, 8.0, 0])), EVEN)
     with pytest.raises(ValueError, match="turns too far"):
         smooth_poses(spinning, TIMES, 1.0)
+
+
+def test_samples_on_the_edge_of_the_kernel_are_taken_on_both_sides():
+    # 4 x 0.2 s are 24 frames at 30 fps, but not to the last bit
+    times = torch.arange(151, dtype=torch.float64) / 30
+    path = assemble(turn(torch.zeros(151, 3, dtype=torch.float64)), times[:, None] * EVEN.new_tensor([1.0, 2, 3]))
+    close(smooth_poses(path, times, 0.2), path, 1e-12)
