@@ -14,12 +14,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
+from camera.formats.sample import Sample
 from camera.intrinsics import Size, default_intrinsics
 from camera.poses import assemble, nearest_rotation
 from camera.track import CameraTrack
 from common.logs import get_logger
-
-from camera.formats.sample import Sample
 
 logger = get_logger("camera")
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,14 +63,17 @@ class Sample:
 
     @cached_property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The lines of `text` that hold numbers and nothing else; comments (#) and other lines are left out."""
-        found = []
-        for line in (self.text or "").splitlines():
-            try:
-                found.append(tuple(float(word) for word in line.split()))
-            except ValueError:
-                continue
-        return tuple(row for row in found if row)
+        """The lines of `text` that hold numbers only, of the most common length; empty unless most lines are so.
+
+        Comments (#), a header and a few damaged lines do not hide what a file is; its reader names the damage.
+        """
+        lines = [line.split() for line in (self.text or "").splitlines() if line.strip()]
+        content = [words for words in lines if not words[0].startswith("#")]
+        found = [row for words in content if (row := _numbers(words)) is not None]
+        if not found or 2 * len(found) + 1 < len(content):
+            return ()
+        width, _ = Counter(map(len, found)).most_common(1)[0]
+        return tuple(row for row in found if len(row) == width)
 
     @cached_property
     def json(self) -> object | None:
@@ -82,3 +86,10 @@ class Sample:
             return json.loads(self.path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError):
             return None
+
+
+def _numbers(words: list[str]) -> tuple[float, ...] | None:
+    try:
+        return tuple(map(float, words))
+    except ValueError:
+        return None
