@@ -1,6 +1,7 @@
 """NeRF, nerfstudio, Instant-NGP and DL3DV: transforms.json.
 
-    {"fl_x": .., "fl_y": .., "cx": .., "cy": .., "w": .., "h": .., "frames": [{"file_path": .., "transform_matrix": ..}]}
+    {"fl_x": .., "fl_y": .., "cx": .., "cy": .., "w": .., "h": ..,
+     "frames": [{"file_path": .., "transform_matrix": [[..] x 4]}, ..]}
 
 Matrices are camera-to-world in OpenGL axes (x right, y up, z backward), in a world whose +z is up
 (docs.nerf.studio/quickstart/data_conventions.html; nerfstudio `data/dataparsers/nerfstudio_dataparser.py`). A camera
@@ -32,6 +33,7 @@ from camera.poses import invert
 from camera.track import CameraTrack
 
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_LARGEST_SIDE = 2**20
 _ORTHONORMAL = 1e-3
 
 
@@ -92,8 +94,8 @@ def _size(values: Mapping[str, object], request: Request, where: str) -> Size:
             "(--size HEIGHT WIDTH on the command line)"
         )
     height, width = finite(values["h"], f"{where}: h"), finite(values["w"], f"{where}: w")
-    if min(height, width) < 1:
-        raise ValueError(f"{where}: w {width:g}, h {height:g}: expected pixels, 1 or more")
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise ValueError(f"{where}: w {width:g}, h {height:g}: expected pixels, 1 to {_LARGEST_SIDE}")
     return round(height), round(width)
 
 
