@@ -33,7 +33,7 @@ from camera.poses import assemble, turn
 _SEGMENT = re.compile(r"([a-z]+)-(\d{1,6})")
 _LINGBOT_KEYS = re.compile(r"none|[wasdijkl]{1,8}")
 _WORLDPLAY_ACTIONS = ("w", "s", "a", "d", "up", "down", "left", "right")
-_LONGEST = 100_000
+_LONGEST = 20_000
 _LINGBOT_MOVE, _LINGBOT_TURN, _LINGBOT_PITCH_LIMIT, _LINGBOT_FPS = 0.05, math.radians(2), math.radians(85), 16.0
 _WORLDPLAY_MOVE, _WORLDPLAY_TURN, _WORLDPLAY_FOCAL_PX = 0.08, math.radians(3), 969.6969696969696
 
