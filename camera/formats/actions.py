@@ -62,7 +62,7 @@ def _steps(path: Path, name: str) -> list[str]:
     steps: list[str] = []
     for index, part in enumerate(text.strip().split(","), 1):
         match = _SEGMENT.fullmatch(part.strip())
-        where = f"{path}: part {index} '{part.strip()[:40]}'"
+        where = f"{path}: part {index} {part.strip()[:40]!r}"
         if match is None or not _allowed(match[1], name):
             form = "w a s d i j k l together, or none" if name == "lingbot_actions" else ", ".join(_WORLDPLAY_ACTIONS)
             raise ValueError(f"{where}: expected KEYS-COUNT, COUNT a whole number, KEYS: {form}")

@@ -214,5 +214,5 @@ def _even_times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
         logger.warning("%s: has no times; taken are %g frames per second (fps= or --fps)", path, DEFAULT_FPS)
         fps = DEFAULT_FPS
     if not 0 < fps < math.inf:
-        raise ValueError(f"{path}: states {fps} frames per second; expected a number above 0")
+        raise ValueError(f"{path}: states {fps:g} frames per second; expected a number above 0")
     return torch.arange(len(raw.matrices), dtype=torch.float64) * raw.frame_step / fps

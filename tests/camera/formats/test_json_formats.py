@@ -52,7 +52,9 @@ def test_recammaster_relative_poses_are_those_of_its_own_recipe(tmp_path):
     track = random_track(3, 4, even_fps=15.0)
     file = tmp_path / "camera_extrinsics.json"
     save_trajectory(track, file, "recammaster")
-    rows = [value["cam01"].replace("[", " ").replace("]", " ").split() for value in json.loads(file.read_text()).values()]
+    rows = [
+        value["cam01"].replace("[", " ").replace("]", " ").split() for value in json.loads(file.read_text()).values()
+    ]
     matrices = torch.tensor([[float(word) for word in row] for row in rows], dtype=torch.float64).reshape(4, 4, 4)
     # the recipe of inference_recammaster.py, in words: transpose, columns 1 2 0 3, negate column 1, metres
     recipe = matrices.mT[:, :, [1, 2, 0, 3]]
@@ -211,7 +213,10 @@ GOOD = "[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]"
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        ('[[1,0,0,"0"],[0,1,0,0],[0,0,1,0]]', r"frames\[1\]\.transform_matrix\[0\]\[3\]: str 0, expected a finite number"),
+        (
+            '[[1,0,0,"0"],[0,1,0,0],[0,0,1,0]]',
+            r"frames\[1\]\.transform_matrix\[0\]\[3\]: str 0, expected a finite number",
+        ),
         ("[[1,0,0,true],[0,1,0,0],[0,0,1,0]]", r"frames\[1\]\.transform_matrix\[0\]\[3\]: bool True"),
         ("[[1,0,0,null],[0,1,0,0],[0,0,1,0]]", r"frames\[1\]\.transform_matrix\[0\]\[3\]: NoneType None"),
         ("[[1,0,0,NaN],[0,1,0,0],[0,0,1,0]]", r"NaN is no number of JSON"),
@@ -222,7 +227,10 @@ GOOD = "[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]"
         ('"eye"', r"frames\[1\]\.transform_matrix: str eye, expected a list"),
         ("[[1,0,0,0],[0,1,0,0],[0,0,-1,0]]", r"pose 1 \(from 0\) is a mirror image"),
         ("[[1,0.1,0,0],[0,1,0,0],[0,0,1,0]]", r"pose 1 \(from 0\) is no rigid pose"),
-        ("[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,2]]", r"pose 1 \(from 0\) is no rigid pose.*last row from 0 0 0 1 by 1"),
+        (
+            "[[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,2]]",
+            r"pose 1 \(from 0\) is no rigid pose.*last row from 0 0 0 1 by 1",
+        ),
         (f'{GOOD}, "transform_matrix": {GOOD}', r"key 'transform_matrix' twice in one object"),
     ],
 )
@@ -248,13 +256,41 @@ def test_damaged_matrices_are_named(tmp_path, matrix, message):
         ('{"w": 4, "h": 4, "camera_angle_x": 4, %s}' % (FRAMES % GOOD), None, r"camera_angle_x 4: expected radians"),
         ('{"w": 4, "h": 4, "fl_x": -1, %s}' % (FRAMES % GOOD), None, r"focal lengths must be above 0"),
         ('{"applied_scale": 0, %s}' % (FRAMES % GOOD), None, r"applied_scale 0: expected a number above 0"),
-        ('{"frame0": {"cam01": "[1 0 0 0]"}, "frame1": {}}', None, r"frame0\.cam01: expected four rows of four numbers"),
-        ('{"frame0": {"cam01": "%s"}, "frame2": {}}' % STANDS, None, r"keys frame0, frame1, \.\.\. without a gap"),
-        ('{"frame0": {"cam01": "%s"}, "frame1": {}}' % STANDS, None, r"frame1: no key 'cam01' \(keys found: none\)"),
-        ('{"frame0": {"cam01": "%s"}, "frame1": {"cam01": 3}}' % STANDS, None, r"frame1\.cam01: int, expected a text"),
-        ('{"0": {"extrinsic": %s, "K": [[1,0,1],[0,1,1],[0,0,1]]}, "2": {}}' % GOOD, None, r"'0', '1', \.\.\. without a gap"),
-        ('{"0": {"extrinsic": %s, "K": [[1,0,0],[0,1,1],[0,0,1]]}}' % GOOD, None, r"0\.K: focal lengths and principal"),
-        ('{"0": {"extrinsic": %s, "K": [[1,0,1],[0,1,1],[0,0,1]]}, "1": {}}' % GOOD, None, r"1: no key 'extrinsic'"),
+        (
+            '{"frame0": {"cam01": "[1 0 0 0]"}, "frame1": {}}',
+            None,
+            r"frame0\.cam01: expected four rows of four numbers",
+        ),
+        (
+            '{"frame0": {"cam01": "@"}, "frame2": {}}'.replace("@", STANDS),
+            None,
+            r"keys frame0, frame1, \.\.\. without a gap",
+        ),
+        (
+            '{"frame0": {"cam01": "@"}, "frame1": {}}'.replace("@", STANDS),
+            None,
+            r"frame1: no key 'cam01' \(keys found: none\)",
+        ),
+        (
+            '{"frame0": {"cam01": "@"}, "frame1": {"cam01": 3}}'.replace("@", STANDS),
+            None,
+            r"frame1\.cam01: int, expected a text",
+        ),
+        (
+            '{"0": {"extrinsic": @, "K": [[1,0,1],[0,1,1],[0,0,1]]}, "2": {}}'.replace("@", GOOD),
+            None,
+            r"'0', '1', \.\.\. without a gap",
+        ),
+        (
+            '{"0": {"extrinsic": @, "K": [[1,0,0],[0,1,1],[0,0,1]]}}'.replace("@", GOOD),
+            None,
+            r"0\.K: focal lengths and principal",
+        ),
+        (
+            '{"0": {"extrinsic": @, "K": [[1,0,1],[0,1,1],[0,0,1]]}, "1": {}}'.replace("@", GOOD),
+            None,
+            r"1: no key 'extrinsic'",
+        ),
         ("[[1]]", "matrices", r"\[0\]: 1 rows, expected 3 or 4"),
         ("[]", "matrices", r"0 poses; a trajectory has 2 or more"),
     ],

@@ -251,7 +251,9 @@ def test_damaged_lines_are_named(tmp_path, line, content, message):
     assert str(file) in str(caught.value) and len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", "https://x\n", "# only a comment\n", "\x00\x01", "words of prose\n" * 9])
+@pytest.mark.parametrize(
+    "content", ["", "\n\n", "https://x\n", "# only a comment\n", "\x00\x01", "words of prose\n" * 9]
+)
 def test_files_of_nothing_are_unknown(tmp_path, content):
     file = tmp_path / "nothing.txt"
     file.write_text(content)

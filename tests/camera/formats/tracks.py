@@ -31,7 +31,9 @@ def random_track(seed, frames, zoom=True, even_fps=None, centred=False):
 
 def random_tracks(**kwargs):
     """A strategy of `random_track`."""
-    return st.builds(lambda seed, frames: random_track(seed, frames, **kwargs), st.integers(0, 2**32), st.integers(2, 9))
+    return st.builds(
+        lambda seed, frames: random_track(seed, frames, **kwargs), st.integers(0, 2**32), st.integers(2, 9)
+    )
 
 
 def moved(*centres):
