@@ -226,3 +226,11 @@ def test_every_format_keeps_its_promise_of_precision(tmp_path, name):
     if FORMATS[name].lens != "none":
         close(again.intrinsics, track.intrinsics, atol=1e-6)
     close(again.times, track.times, atol=1e-6)
+
+
+def test_the_page_tells_of_every_format():
+    page = Path(__file__).parents[3] / "docs" / "trajectory-files.md"
+    rows = [
+        line.split("|")[1].strip() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert [name for name in FORMATS if f"`{name}`" not in rows] == []
