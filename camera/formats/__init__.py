@@ -17,7 +17,7 @@ from camera.formats import (
     tum,
     worldplay,
 )
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, logger, to_track
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, check_size, logger, to_track
 from camera.formats.documents import read_json
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -52,11 +52,11 @@ def load_trajectory(
             the file and the place in it, and the argument to pass.
     """
     found, member = _split(path)
+    request = Request(convention, fps, size, member)
     sample = Sample(found)
     chosen = _named(format) if format is not None else recognise(found)
     if member is not None and not chosen.members:
         raise ValueError(f"{found}: a file of '{chosen.name}' has one trajectory; leave out '#{member}'")
-    request = Request(convention, fps, size, member)
     try:
         raw = chosen.read(found, request)
     except ValueError as error:
@@ -86,8 +86,8 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
             f"format '{format}' has its intrinsics in pixels; pass size=(height, width) (--size HEIGHT WIDTH on the "
             "command line)"
         )
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
+    if size is not None:
+        check_size(size)
     _check_holds(chosen, track, target)
     chosen.write(track, target, size)
 

@@ -31,7 +31,7 @@ _ORTHONORMAL = 1e-3
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of `load_trajectory` says beyond the file."""
+    """What the caller of `load_trajectory` says beyond the file; ValueError on construction where it makes no sense."""
 
     convention: str | None = None
     """One of CONVENTIONS; overrides what the format documents."""
@@ -41,6 +41,20 @@ class Request:
     """(height, width) in pixels of the picture that the intrinsics belong to; overrides what the file says."""
     member: str | None = None
     """Which of several trajectories of one file: what the user wrote after # behind the path."""
+
+    def __post_init__(self) -> None:
+        if self.convention is not None and self.convention not in CONVENTIONS:
+            raise ValueError(f"convention '{self.convention}': expected one of {', '.join(CONVENTIONS)}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"fps {self.fps}: expected a number above 0")
+        if self.size is not None:
+            check_size(self.size)
+
+
+def check_size(size: Size) -> None:
+    """Refuse a (height, width) that is no picture's."""
+    if min(size) < 1:
+        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
 
 
 @dataclass(frozen=True)
@@ -154,8 +168,6 @@ def _rigid(matrices: Float64[Tensor, "F 4 4"], path: Path) -> Float64[Tensor, "F
 
 def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Request, path: Path) -> str:
     if request.convention is not None:
-        if request.convention not in CONVENTIONS:
-            raise ValueError(f"convention '{request.convention}': expected one of {', '.join(CONVENTIONS)}")
         if raw.convention not in (None, request.convention):
             logger.warning(
                 "%s: read as %s because you asked for it; this format documents %s",
@@ -184,8 +196,8 @@ def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
     if raw.intrinsics is not None:
         return raw.intrinsics
     size = request.size or raw.size
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
+    if size is not None:
+        check_size(size)
     if raw.intrinsics_px is None:
         height, width = size or DEFAULT_SIZE
         logger.warning("%s: has no intrinsics; taken is a lens of 60 degrees for a %dx%d picture", path, width, height)
@@ -200,8 +212,6 @@ def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
 
 
 def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
-    if request.fps is not None and not 0 < request.fps < math.inf:
-        raise ValueError(f"fps {request.fps}: expected a number above 0")
     if raw.times is None:
         return _even_times(raw, request, path)
     if request.fps is not None:

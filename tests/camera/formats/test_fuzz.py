@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from camera.conventions import CONVENTIONS
 from camera.formats import FORMATS, load_trajectory, save_trajectory
 from camera.track import CameraTrack
 from tests.camera.formats.tracks import random_track
@@ -22,9 +23,9 @@ WORDS = st.sampled_from(
 )
 
 
-def read(file, name, size=None, fps=None):
+def read(file, name, size=None, fps=None, convention=None):
     try:
-        track = load_trajectory(file, format=name, size=size, fps=fps)
+        track = load_trajectory(file, format=name, size=size, fps=fps, convention=convention)
     except OURS as error:
         assert file.name in str(error) or "size" in str(error) or "fps" in str(error)
     else:
@@ -80,7 +81,13 @@ def test_whole_files_that_were_damaged(tmp_path_factory, seeds, data):
         content = content[:at] + put + content[at + length :]
     file = tmp_path_factory.getbasetemp() / f"damaged.{data.draw(st.sampled_from(('txt', 'safetensors')))}"
     file.write_bytes(content)
-    read(file, data.draw(NAMES), data.draw(SIZES), data.draw(st.none() | st.floats(width=32)))
+    read(
+        file,
+        data.draw(NAMES),
+        data.draw(SIZES),
+        data.draw(st.none() | st.floats(width=32)),
+        data.draw(st.none() | st.sampled_from(CONVENTIONS)),
+    )
 
 
 KEYS = st.sampled_from(
