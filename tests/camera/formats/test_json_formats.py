@@ -135,6 +135,10 @@ def test_nerfstudio_undoes_the_applied_transform(tmp_path):
     track = load_trajectory(write(tmp_path / "a.json", document), fps=10)
     # saved x is the original y, and 1 there was 2
     close(track.c2w[1, :3, 3], [0.0, 2.0, 0.0])
+    # a quarter turn of the world about z and 3 along its new x: saved (0, 0, 0) was (0, 3, 0), saved x is minus y
+    turned = {**document, "applied_transform": [[0, -1, 0, 3], [1, 0, 0, 0], [0, 0, 1, 0]]}
+    track = load_trajectory(write(tmp_path / "c.json", turned), fps=10)
+    close(track.c2w[:, :3, 3], [[0.0, 3.0, 0.0], [0.0, 1.0, 0.0]])
     with pytest.raises(ValueError, match="applied_transform is no rotation"):
         load_trajectory(write(tmp_path / "b.json", {**document, "applied_transform": [[2, 0, 0, 0]] * 3}))
 
