@@ -12,7 +12,16 @@ from camera.language import Move
 from camera.track import CameraTrack
 from camera.trajectory import compile
 from common.weights import read_tensors, write_tensors
-from tests.camera.formats.array_tracks import W2C, assert_known_path, assert_same, fuzz, load, mutated, mutations, tracks
+from tests.camera.formats.array_tracks import (
+    W2C,
+    assert_known_path,
+    assert_same,
+    fuzz,
+    load,
+    mutated,
+    mutations,
+    tracks,
+)
 
 (FORK,) = FORMATS
 LENS = torch.tensor([0.5, 2 / 3, 0.5, 0.5])
@@ -64,7 +73,9 @@ def test_without_a_convention_the_evidence_is_shown(file):
         load(FORK, file(planner_w2c("right")))
     with pytest.raises(ValueError, match="no translation has an x, as in files of the fork's planner"):
         load(FORK, file(planner_w2c("forward")))
-    with pytest.raises(ValueError, match=r"the translations have an x, up to 1, which files of the fork's planner do not"):
+    with pytest.raises(
+        ValueError, match=r"the translations have an x, up to 1, which files of the fork's planner do not"
+    ):
         load(FORK, file(torch.tensor(W2C).float()))
 
 
@@ -119,7 +130,7 @@ def test_other_keys_and_no_file(tmp_path):
     assert FORK.recognise(Sample(tmp_path / "b.safetensors")) is None
     with pytest.raises(ValueError, match=r"b\.safetensors: not a camera file.*no key extrinsics, intrinsics \(x\)"):
         FORK.read(tmp_path / "b.safetensors", Request())
-    with pytest.raises(FileNotFoundError, match="c.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"c\.safetensors"):
         FORK.read(tmp_path / "c.safetensors", Request())
 
 
