@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +39,19 @@ _DAMAGE = (
     *(RuntimeError, OverflowError),
 )
 """What zipfile raises for damaged, encrypted or exotic archives, beside ValueError."""
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """What is read from: a file, a member of an archive, or bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+        ...
+
+    def readline(self, limit: int, /) -> bytes:
+        """Up to the next line's end, or `limit` bytes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 
 @contextmanager
-def open_member(container: Path, name: str) -> Iterator[tuple[IO[bytes], str, Header]]:
+def open_member(container: Path, name: str) -> Iterator[tuple[ByteStream, str, Header]]:
     """The bytes behind an array's header, for content that is no plain array.
 
     Yields:
@@ -163,7 +176,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def _stream(container: Path, name: str) -> Iterator[tuple[IO[bytes], str]]:
+def _stream(container: Path, name: str) -> Iterator[tuple[ByteStream, str]]:
     """An array's bytes, and the place for messages; what zipfile raises on the way becomes a ValueError."""
     if container.is_dir() or container.suffix != ".npz":
         path = container / f"{name}.npy" if container.is_dir() else container
@@ -184,7 +197,7 @@ def _stream(container: Path, name: str) -> Iterator[tuple[IO[bytes], str]]:
             raise ValueError(f"{where}: is damaged ({error}); copy or write it again") from None
 
 
-def _parse_header(stream: IO[bytes], where: str) -> Header:
+def _parse_header(stream: ByteStream, where: str) -> Header:
     start = stream.read(8)
     if len(start) < 8 or start[:6] != _MAGIC:
         raise ValueError(f"{where}: does not begin as an array of numpy does (\\x93NUMPY)")

@@ -11,9 +11,11 @@ import math
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+
+from camera.formats.npz import ByteStream
 
 MAX_DEPTH = 32
 _MAX_LINE = 2**16
@@ -92,7 +94,7 @@ class _Machine:
 class _Limited:
     """A stream of which only so much is read, in reads of a possible size; counts what is built from it, too."""
 
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
+    def __init__(self, stream: ByteStream, limit: int) -> None:
         self._stream, self._limit, self._position, self._spent = stream, limit, 0, 0
 
     def spend(self, cost: int) -> None:
@@ -129,7 +131,7 @@ class _Limited:
         return self._position
 
 
-def read_plain(stream: IO[bytes], where: str, limit: int) -> Any:
+def read_plain(stream: ByteStream, where: str, limit: int) -> Any:
     """The plain data of the pickle that a stream holds.
 
     Args:
