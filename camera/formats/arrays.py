@@ -244,8 +244,8 @@ FORMATS = (
         needs_size=True,
     ),
     Format(
-        "matrices",
-        "matrices [N,4,4] or [N,3,4] (.npy or .npz): convention by --convention; no intrinsics, no times",
+        "numpy",
+        "bare matrices [N,4,4] or [N,3,4] (.npy or .npz): convention by --convention; no intrinsics, no times",
         _recognise_matrices,
         read_matrices,
         write_matrices,

@@ -84,9 +84,9 @@ KNOWN = {
     "lingbot": lambda place: npys(
         place, poses=np.array(C2W), intrinsics=np.array([[416, 320, 416, 240]] * 3, np.float32)
     ),
-    "matrices": lambda place: npys(place, a=np.array(C2W)) / "a.npy",
+    "numpy": lambda place: npys(place, a=np.array(C2W)) / "a.npy",
 }
-ASKED = {"sana": {"size": SIZE}, "vipe": {"size": SIZE}, "matrices": {"convention": "opencv_c2w"}}
+ASKED = {"sana": {"size": SIZE}, "vipe": {"size": SIZE}, "numpy": {"convention": "opencv_c2w"}}
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -97,7 +97,7 @@ def test_the_camera_moves_and_turns_right(tmp_path, name):
     if name == "lingbot":
         # 416 of 832 pixels and 320 of 480: 90 degrees across
         assert track.intrinsics[0].tolist() == pytest.approx([0.5, 2 / 3, 0.5, 0.5])
-    elif name != "matrices":
+    elif name != "numpy":
         assert_known_lens(track)
     assert track.times.tolist() == [0, 1 / 16, 2 / 16]
     assert track.scale == ("metric" if name in ("sana", "vipe") else "unknown")
@@ -179,17 +179,17 @@ def test_lingbot_intrinsics_of_another_size_are_asked_for(tmp_path, caplog):
 def test_bare_matrices_ask_for_their_convention(tmp_path):
     w2c, c2w = npys(tmp_path, w2c=np.array(W2C)[:, :3], c2w=np.array(C2W)) / "w2c.npy", tmp_path / "c2w.npy"
     with pytest.raises(ValueError, match=r"w2c\.npy does not say.*read as opencv_c2w, the centre moves.*--convention"):
-        load(BY_NAME["matrices"], w2c)
-    assert_known_path(load(BY_NAME["matrices"], w2c, convention="opencv_w2c"))
-    assert_known_path(load(BY_NAME["matrices"], c2w, convention="opencv_c2w"))
+        load(BY_NAME["numpy"], w2c)
+    assert_known_path(load(BY_NAME["numpy"], w2c, convention="opencv_w2c"))
+    assert_known_path(load(BY_NAME["numpy"], c2w, convention="opencv_c2w"))
     both = npz(tmp_path / "both.npz", a=np.array(C2W), b=np.array(C2W))
     with pytest.raises(ValueError, match=r"expected one array .*found 2 \(arrays: a, b\)"):
-        load(BY_NAME["matrices"], both)
+        load(BY_NAME["numpy"], both)
     one = npz(tmp_path / "one.npz", a=np.asfortranarray(np.array(C2W, ">f4")), weights=np.ones(3))
-    assert_known_path(load(BY_NAME["matrices"], one, convention="opencv_c2w"))
+    assert_known_path(load(BY_NAME["numpy"], one, convention="opencv_c2w"))
 
 
-SAME = {"vggt": {}, "dust3r": {"square_for": SIZE}, "sana": {"scale": "metric"}, "lingbot": {}, "matrices": {}}
+SAME = {"vggt": {}, "dust3r": {"square_for": SIZE}, "sana": {"scale": "metric"}, "lingbot": {}, "numpy": {}}
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -197,15 +197,15 @@ SAME = {"vggt": {}, "dust3r": {"square_for": SIZE}, "sana": {"scale": "metric"},
 def test_written_and_read_it_is_the_same(tmp_path_factory, name, data):
     track = data.draw(tracks(**SAME[name]))
     format = BY_NAME[name]
-    suffix = {"lingbot": "", "matrices": ".npy"}.get(name, ".npz")
+    suffix = {"lingbot": "", "numpy": ".npy"}.get(name, ".npz")
     path = tmp_path_factory.getbasetemp() / f"same_{name}{suffix}"
     format.write(track, path, SIZE if format.needs_size else None)
     assert format.recognise(Sample(path))
     size = {"size": SIZE} if format.needs_size else {"size": (480, 832)}
-    convention = {"convention": "opencv_c2w"} if name == "matrices" else {}
+    convention = {"convention": "opencv_c2w"} if name == "numpy" else {}
     read = load(format, path, fps=16.0, **size, **convention)
-    assert_same(read, track, format.precision, lens=name != "matrices")
-    assert name == "matrices" or read.scale == track.scale
+    assert_same(read, track, format.precision, lens=name != "numpy")
+    assert name == "numpy" or read.scale == track.scale
 
 
 def test_what_they_cannot_hold_is_refused_or_told(tmp_path, caplog):
@@ -216,16 +216,16 @@ def test_what_they_cannot_hold_is_refused_or_told(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"end the name in \.npz"):
         BY_NAME["vggt"].write(track, tmp_path / "a.npy", SIZE)
     with pytest.raises(ValueError, match=r"end the name in \.npy"):
-        BY_NAME["matrices"].write(track, tmp_path / "a.npz", None)
+        BY_NAME["numpy"].write(track, tmp_path / "a.npz", None)
     with pytest.raises(ValueError, match="as of 480x832 pixels; leave size"):
         BY_NAME["lingbot"].write(track, tmp_path / "a", SIZE)
     uneven = CameraTrack(track.c2w, lens, track.times**2)
-    for name in ("vggt", "sana", "matrices"):
+    for name in ("vggt", "sana", "numpy"):
         with pytest.raises(ValueError, match="are not even"):
             BY_NAME[name].write(uneven, tmp_path / "a.npz", SIZE)
     assert not list(tmp_path.iterdir())
     with caplog.at_level(logging.WARNING, "omnicam"):
-        BY_NAME["matrices"].write(track, tmp_path / "a.npy", None)
+        BY_NAME["numpy"].write(track, tmp_path / "a.npy", None)
     for words in ("--fps 4", "times start at 1 s", "the lens is lost", "the track is relative"):
         assert words in caplog.text
 
@@ -255,7 +255,7 @@ KS = np.array([K_PX] * 3)
         ("sana", {"c2w": EYES, "intrinsics": KS, "fps": 16, "num_frames": 4}, "num_frames: 4, but c2w has 3"),
         ("sana", {"c2w": EYES * -1, "intrinsics": KS, "fps": 16}, "mirror image"),
         ("vipe", {"data": EYES, "inds": np.array([0, 0, 1])}, "inds: expected 3 increasing"),
-        ("matrices", {"a": np.zeros(3)}, r"found 0 \(arrays: a\)"),
+        ("numpy", {"a": np.zeros(3)}, r"found 0 \(arrays: a\)"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, arrays, words):
@@ -321,4 +321,4 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", header + b"\n" + bytes(2**24))
     with pytest.raises(ValueError, match=r"bomb\.npz, member a: claims shape \[10000000, 4, 4\], 1,280,000,000 bytes"):
-        load(BY_NAME["matrices"], tmp_path / "bomb.npz", convention="opencv_c2w")
+        load(BY_NAME["numpy"], tmp_path / "bomb.npz", convention="opencv_c2w")

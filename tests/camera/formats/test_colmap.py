@@ -223,7 +223,9 @@ def test_pycolmap_reads_and_writes_the_same(tmp_path):
         (tmp_path / f"{format.name}_back").mkdir()
         write = model.write_text if format is TEXT else model.write_binary
         write(str(tmp_path / f"{format.name}_back"))
-        assert_known_path(load(format, tmp_path / f"{format.name}_back"))
+        back = load(format, tmp_path / f"{format.name}_back")
+        assert_known_path(back)
+        assert_known_lens(back)
 
 
 @fuzz
