@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from camera.alignment import Alignment, align, fitted_scale
@@ -21,8 +21,10 @@ MIN_TRAVEL = 1e-3
 """A camera whose centres stay within this share of the scene's depth does not translate, as far as metrics go."""
 _ROUNDING_DEG = 1e-9
 
-Path = Float64[Tensor, "F 4 4"]
-"""A camera path: c2w, one pose per frame."""
+Path = Float[Tensor, "F 4 4"]
+"""A camera path: c2w, one pose per frame; float32 is taken too and made float64."""
+Estimate = Float[Tensor, "E 4 4"]
+"""A path whose length is yet to be compared with the true one's."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,27 @@ class Report:
     """Why a value is NaN, or what to know about it; by name of the metric."""
 
 
-def rotation_error(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def rotation_error(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """RotErr: sum or mean of the angles between the estimated and the true rotation, in the protocol's unit."""
     return _value("RotErr", estimated, true, protocol)
 
 
-def translation_error(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def translation_error(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """TransErr: sum or mean of |t_estimated - t_true| after the protocol's scaling; NaN when the truth stands still."""
     return _value("TransErr", estimated, true, protocol)
 
 
-def cam_mc(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def cam_mc(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """CamMC: sum or mean of the Frobenius norms of [R|t]_estimated - [R|t]_true, scaled as TransErr; NaN as there."""
     return _value("CamMC", estimated, true, protocol)
 
 
-def ate(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def ate(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """ATE: root mean square distance of the centres after the protocol's alignment; unit of the true path."""
     return _value("ATE", estimated, true, protocol)
 
 
-def rpe(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def rpe(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """RPE_t: root mean square translation of the error of the relative pose of frames i and i + delta, after alignment.
 
     The error of a pair is inverse(true relative pose) @ estimated relative pose (Sturm et al. 2012); all pairs count.
@@ -68,17 +70,17 @@ def rpe(estimated: Path, true: Path, protocol: Protocol | str) -> float:
     return _value("RPE_t", estimated, true, protocol)
 
 
-def rpe_rotation(estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def rpe_rotation(estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     """RPE_r: root mean square angle, in degrees, of the same errors as `rpe`."""
     return _value("RPE_r", estimated, true, protocol)
 
 
-def auc(estimated: Path, true: Path, threshold_deg: int, protocol: Protocol | str = "auc") -> float:
+def auc(estimated: Estimate, true: Path, threshold_deg: int, protocol: Protocol | str = "auc") -> float:
     """AUC@threshold (3, 10 or 30 degrees), 0 to 1, higher is better: see `camera.protocols.AUC`."""
     return _value(f"AUC@{threshold_deg}", estimated, true, protocol)
 
 
-def evaluate(estimated: Path, true: Path, protocol: Protocol | str) -> Report:
+def evaluate(estimated: Estimate, true: Path, protocol: Protocol | str) -> Report:
     """Every metric of the protocol, with units, and reasons where a value is undefined.
 
     Raises:
@@ -122,7 +124,7 @@ class _Pair:
         return f"the true camera does not travel: at most {travel:.2g}, below {limit:.2g} (0.001 of the scene's depth)"
 
 
-def _prepare(estimated: Path, true: Path, protocol: Protocol) -> _Pair:
+def _prepare(estimated: Estimate, true: Path, protocol: Protocol) -> _Pair:
     for name, path in (("estimated", estimated), ("true", true)):
         if path.ndim != 3 or path.shape[1:] != (4, 4) or len(path) < 2:
             raise ValueError(f"{name} path: expected c2w [F,4,4] of 2 frames or more, found {list(path.shape)}")
@@ -142,7 +144,7 @@ def _prepare(estimated: Path, true: Path, protocol: Protocol) -> _Pair:
     )
 
 
-def _value(name: str, estimated: Path, true: Path, protocol: Protocol | str) -> float:
+def _value(name: str, estimated: Estimate, true: Path, protocol: Protocol | str) -> float:
     chosen = find_protocol(protocol)
     if name not in chosen.metrics:
         able = [other.name for other in PROTOCOLS.values() if name in other.metrics]
@@ -302,7 +304,7 @@ def static_score(measured: Path, scene_depth: float = 1.0) -> float:
     return _reduced((turned + shifted).rad2deg(), pair.protocol)
 
 
-def jerk(c2w: Path, times: Float64[Tensor, "F"]) -> float:
+def jerk(c2w: Path, times: Float64[Tensor, "T"]) -> float:
     """Root mean square third derivative of the centre, unit / s^3; NaN below 4 frames.
 
     Six times the third divided difference of every four frames in a row, which is exact for cubic paths at any times.
@@ -321,7 +323,7 @@ def jerk(c2w: Path, times: Float64[Tensor, "F"]) -> float:
     return _rms(6 * differences.norm(dim=1))
 
 
-def fov_error(estimated: Float64[Tensor, "F 4"], true: Float64[Tensor, "F 4"]) -> float:
+def fov_error(estimated: Float64[Tensor, "E 4"], true: Float64[Tensor, "F 4"]) -> float:
     """Mean absolute error, in degrees, of the horizontal field of view over all frames: the metric for zooms.
 
     Args:
