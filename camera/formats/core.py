@@ -4,6 +4,7 @@ A format's module reads its file into a `RawTrack` as it is stored and names the
 Checking it, asking the user where the file is silent, and turning it into our convention happen here, once.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
+from camera.formats.sample import Sample
 from camera.intrinsics import Size, default_intrinsics
 from camera.poses import assemble, nearest_rotation
 from camera.track import CameraTrack
 from common.logs import get_logger
-
-from .sample import Sample
 
 logger = get_logger("camera")
 
@@ -39,6 +39,8 @@ class Request:
     """Frames per second, for files without times."""
     size: Size | None = None
     """(height, width) in pixels of the picture that the intrinsics belong to; overrides what the file says."""
+    member: str | None = None
+    """Which of several trajectories of one file: what the user wrote after # behind the path."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Format:
     """Largest difference of a matrix entry after writing and reading again."""
     needs_size: bool = False
     """Writing needs the picture's size, since its intrinsics are in pixels."""
+    lens: str = "per frame"
+    """What intrinsics it can hold: per frame, constant (one for all frames), none."""
+    holds_times: bool = True
+    """False: poses at an even pace that the file does not state; the reader has to be told it."""
+    members: bool = False
+    """True: one file may hold several trajectories, told apart by PATH#NAME."""
 
 
 def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
@@ -120,7 +128,8 @@ def _rigid(matrices: Float64[Tensor, "F 4 4"], path: Path) -> Float64[Tensor, "F
     skew = (rotation.mT @ rotation - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
     bottom = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).abs().amax(dim=1)
     mirrored = torch.linalg.det(rotation) < 0
-    bad = ((skew > _ORTHONORMAL) | (bottom > _ORTHONORMAL) | mirrored).nonzero()
+    # written so that a NaN, of entries so large that R^T R overflows, is bad too
+    bad = (~(skew <= _ORTHONORMAL) | ~(bottom <= _ORTHONORMAL) | mirrored).nonzero()
     if len(bad):
         frame = int(bad[0])
         reason = (
@@ -164,35 +173,46 @@ def _smoothness(matrices: Float64[Tensor, "F 4 4"], convention: str) -> str:
 def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F 4"]:
     if raw.intrinsics is not None:
         return raw.intrinsics
+    size = request.size or raw.size
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
     if raw.intrinsics_px is None:
-        height, width = request.size or raw.size or DEFAULT_SIZE
+        height, width = size or DEFAULT_SIZE
         logger.warning("%s: has no intrinsics; taken is a lens of 60 degrees for a %dx%d picture", path, width, height)
         return default_intrinsics(width / height).expand(len(raw.matrices), 4).clone()
-    size = request.size or raw.size
     if size is None:
         raise ValueError(
             f"{path}: its intrinsics are in pixels and the picture is not named (fx {raw.intrinsics_px[0, 0]:g}, "
             f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); pass size=(height, width) "
             "(--size HEIGHT WIDTH on the command line)"
         )
-    if min(size) < 1:
-        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
     height, width = size
     return raw.intrinsics_px / torch.tensor([width, height, width, height], dtype=torch.float64)
 
 
 def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
-    if raw.times is not None:
-        wrong = (~(raw.times.diff() > 0)).nonzero()
-        if len(wrong) or not raw.times.isfinite().all():
-            frame = int(wrong[0]) + 1 if len(wrong) else int((~raw.times.isfinite()).nonzero()[0])
-            raise ValueError(f"{path}: the time of pose {frame} (from 0), {float(raw.times[frame]):g} s, is not later "
-                             "than the one before it")  # fmt: skip
-        return raw.times
-    fps = request.fps or raw.fps
+    if request.fps is not None and not 0 < request.fps < math.inf:
+        raise ValueError(f"fps {request.fps}: expected a number above 0")
+    if raw.times is None:
+        return _even_times(raw, request, path)
+    if request.fps is not None:
+        logger.warning("%s: has times of its own; fps %g is not used", path, request.fps)
+    steps = raw.times.diff(prepend=raw.times.new_tensor([-math.inf]))
+    wrong = (~(steps > 0) | ~raw.times.isfinite()).nonzero()
+    if len(wrong):
+        frame = int(wrong[0])
+        raise ValueError(
+            f"{path}: the time of pose {frame} (from 0), {float(raw.times[frame]):g} s, is not later than the one "
+            "before it"
+        )
+    return raw.times
+
+
+def _even_times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
+    fps = request.fps if request.fps is not None else raw.fps
     if fps is None:
         logger.warning("%s: has no times; taken are %g frames per second (fps= or --fps)", path, DEFAULT_FPS)
         fps = DEFAULT_FPS
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"fps {fps}: expected a number above 0")
+    if not 0 < fps < math.inf:
+        raise ValueError(f"{path}: states {fps} frames per second; expected a number above 0")
     return torch.arange(len(raw.matrices), dtype=torch.float64) * raw.frame_step / fps
