@@ -53,6 +53,8 @@ class RawTrack:
     """One of CONVENTIONS; None when neither the file nor its format says."""
     candidates: tuple[str, ...] = ("opencv_c2w", "opencv_w2c")
     """The conventions among which the user has to choose when `convention` is None."""
+    evidence: str = ""
+    """What else in the file speaks for one of the candidates; shown where the user has to choose."""
     intrinsics: Float64[Tensor, "F 4"] | None = None
     """Normalised (fx/W, fy/H, cx/W, cy/H); None when the file has none, or has them in pixels."""
     intrinsics_px: Float64[Tensor, "F 4"] | None = None
@@ -153,7 +155,8 @@ def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Requ
             )  # fmt: skip
         return request.convention
     if raw.convention is None:
-        evidence = "; ".join(f"read as {name}, {_smoothness(matrices, name)}" for name in raw.candidates)
+        readings = [f"read as {name}, {_smoothness(matrices, name)}" for name in raw.candidates]
+        evidence = "; ".join([raw.evidence, *readings] if raw.evidence else readings)
         raise ValueError(
             f"{path} does not say in which convention its poses are: {evidence}. The smoother path is more likely, but "
             f"it is no proof. State it by convention= (--convention on the command line): {', '.join(raw.candidates)}"
