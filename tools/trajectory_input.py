@@ -170,10 +170,7 @@ def _start_lens(args: argparse.Namespace) -> "torch.Tensor":
 
     from camera.intrinsics import default_intrinsics
 
-    if args.intrinsics is None and args.fov_deg is None:
-        lens = DEFAULT_FOV_DEG
-    else:
-        lens = arguments.lens_of(args)
+    lens = DEFAULT_FOV_DEG if args.intrinsics is None and args.fov_deg is None else arguments.lens_of(args)
     if isinstance(lens, tuple):
         return torch.tensor(lens, dtype=torch.float64)
     height, width = args.size or DEFAULT_SIZE
