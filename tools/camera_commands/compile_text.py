@@ -1,0 +1,90 @@
+"""Compile a camera text or preset: a table of what moves, how far and when, and a pose file if wanted.
+
+Distances are in the planner's unit (the subject is at 1.003), angles in degrees, both summed along the camera's own
+axes. A pose file is taken too; its path is shown as one segment.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tools.camera_commands.output import motion_words, say, table
+from tools.camera_commands.saving import save
+from tools.trajectory_input import add_trajectory_input, trajectory_of
+
+if TYPE_CHECKING:
+    from camera.language import Move
+    from camera.track import CameraTrack
+
+SUMMARY = "what a text or preset does, segment by segment; write it as a pose file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The trajectory, and where it goes."""
+    add_trajectory_input(parser)
+    parser.add_argument("-o", "--output", metavar="PATH", help="pose file or camera cache to write")
+    parser.add_argument("--to", metavar="FORMAT", help="format of the output, where its suffix does not say it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the segments; write the file."""
+    from common.logs import get_logger
+
+    track = trajectory_of(args)
+    moves = moves_of(args.trajectory, args.preset)
+    duration = float(track.times[-1] - track.times[0])
+    say(f"{len(track)} frames, {duration:g} s, {_lens(track)}")
+    say(segment_table(moves, track))
+    if moves is not None:
+        from camera.lint import lint
+
+        rate = (len(track) - 1) / duration if duration else 1.0
+        for warning in lint(moves, len(track), rate):
+            get_logger("camera").warning("%s", warning)
+    if args.output is not None:
+        written = save(track, args.output, args.to, args.size)
+        say(f"wrote {args.output} ({written})")
+    return 0
+
+
+def moves_of(given: str | None, preset: str | None = None) -> "list[Move] | None":
+    """The moves behind what a user typed and `trajectory_of` has accepted; None for a pose file or camera cache."""
+    from camera.language import has_camera, parse
+    from camera.presets import preset_from_text
+
+    if given is None:
+        return preset_from_text(preset or "")
+    if has_camera(given):
+        return parse(given)
+    path = Path(given.split("#", maxsplit=1)[0])
+    if not path.exists():
+        return preset_from_text(given)
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.suffix.lower() == ".txt" else ""
+    return parse(text) if has_camera(text) else None
+
+
+def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
+    """One row for each move that the video shows, and one for the whole path."""
+    from camera.segments import COMPONENTS, check_segments, motion_steps
+
+    rows = [["segment", "seconds", "the camera"]]
+    if len(track) > 1:
+        for check in check_segments(moves or [], track, track):
+            rows.append([str(check.number), f"{check.start:g} to {check.end:g}", motion_words(check.commanded)])
+        shown = {int(row[0]) for row in rows[1:]}
+        rows += [
+            [str(number), "-", "after the last frame"]
+            for number in range(1, len(moves or []) + 1)
+            if number not in shown
+        ]
+    whole = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
+    rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
+    return table(rows)
+
+
+def _lens(track: "CameraTrack") -> str:
+    from camera.metrics import horizontal_fov_deg
+
+    fov = horizontal_fov_deg(track.intrinsics[[0, -1]]).tolist()
+    same = abs(fov[0] - fov[1]) < 0.05
+    return f"field of view {fov[0]:.1f}°" + ("" if same else f" to {fov[1]:.1f}°")
