@@ -1,7 +1,7 @@
 """Compare an estimated trajectory with the true (commanded) one, by published protocols that are never mixed.
 
-Each protocol has a block of its own: its numbers compare with those of the same protocol alone (docs/metrics.md). When
-the true one is a text or preset, each of its segments is checked too: right direction, share of the motion, start, stop.
+Each protocol has a block of its own: its numbers compare with those of the same protocol alone (docs/metrics.md).
+When the true one is a text or preset, each of its segments is checked too: direction, share of the motion, start, stop.
 """
 
 import argparse
@@ -145,15 +145,9 @@ def _segment_rows(checks: "list[SegmentCheck]") -> str:
     rows = [["segment", "seconds", "direction", "gain", "turning", "moving", "start", "stop (frames late)"]]
     for check in checks:
         right = ", ".join(f"{name} {'right' if good else 'WRONG'}" for name, good in check.signs.items())
-        gains = (check.joint_gain, check.rotation_gain, check.translation_gain, check.start_error, check.stop_error)
-        rows.append(
-            [
-                str(check.number),
-                f"{check.start:g} to {check.end:g}",
-                right or "stay",
-                *(number(value) for value in gains),
-            ]
-        )
+        numbers = (check.joint_gain, check.rotation_gain, check.translation_gain, check.start_error, check.stop_error)
+        seconds = f"{check.start:g} to {check.end:g}"
+        rows.append([str(check.number), seconds, right or "stay", *map(number, numbers)])
     return table(rows)
 
 

@@ -47,18 +47,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def moves_of(given: str | None, preset: str | None = None) -> "list[Move] | None":
+def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
     """The moves behind what a user typed and `trajectory_of` has accepted; None for a pose file or camera cache."""
     from camera.language import has_camera, parse
-    from camera.presets import preset_from_text
 
-    if given is None:
-        return preset_from_text(preset or "")
-    if has_camera(given):
+    if given is not None and has_camera(given):
         return parse(given)
-    path = Path(given.split("#", maxsplit=1)[0])
-    if not path.exists():
-        return preset_from_text(given)
+    path = None if given is None else Path(given.split("#", maxsplit=1)[0])
+    if path is None or not path.exists():
+        from camera.presets import preset_from_text
+
+        return preset_from_text(preset if given is None else given)
     text = path.read_text(encoding="utf-8-sig", errors="replace") if path.suffix.lower() == ".txt" else ""
     return parse(text) if has_camera(text) else None
 
@@ -77,7 +76,7 @@ def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
             for number in range(1, len(moves or []) + 1)
             if number not in shown
         ]
-    whole = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
+    whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
     return table(rows)
 
