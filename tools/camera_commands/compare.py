@@ -128,6 +128,10 @@ def _segment_checks(
     return check_segments(moves, true, estimated, scene_depth)
 
 
+def _name(given: str) -> str:
+    return "camera text" if "<" in given else given
+
+
 def _block(report: "Report") -> str:
     head = f"protocol {report.protocol.name}, {report.frames} frames"
     rows = [["metric", "value", "unit"]]
@@ -144,7 +148,7 @@ def _table_of(values: dict[str, float]) -> str:
 def _segment_rows(checks: "list[SegmentCheck]") -> str:
     rows = [["segment", "seconds", "direction", "gain", "turning", "moving", "start", "stop (frames late)"]]
     for check in checks:
-        right = ", ".join(f"{name} {'right' if good else 'WRONG'}" for name, good in check.signs.items())
+        right = ", ".join(f"{name} {'ok' if good else 'WRONG'}" for name, good in check.signs.items())
         numbers = (check.joint_gain, check.rotation_gain, check.translation_gain, check.start_error, check.stop_error)
         seconds = f"{check.start:g} to {check.end:g}"
         rows.append([str(check.number), seconds, right or "stay", *map(number, numbers)])

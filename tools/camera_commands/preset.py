@@ -18,7 +18,8 @@ def run(args: argparse.Namespace) -> int:
     from camera.presets import PRESETS, preset_from_text
 
     if not args.name:
-        say(table([["preset", "what it does"], *([name, each.description] for name, each in PRESETS.items())]))
+        rows = [[name, each.description, ", ".join(each.options)] for name, each in PRESETS.items()]
+        say(table([["preset", "what it does", "options"], *rows]))
     for text in args.name:
         say(f"Camera: {format_moves(preset_from_text(text))}")
     return 0
