@@ -67,6 +67,8 @@ def check_segments(
 ) -> list[SegmentCheck]:
     """Check every move that starts within the track, in the order of `moves`.
 
+    A move is checked by all of the motion in its time, so moves that overlap are judged by what they make together.
+
     Args:
         moves: what was compiled; only their times are used.
         commanded: `camera.trajectory.compile(moves, ...)`.

@@ -153,6 +153,14 @@ def test_compile_tells_what_each_segment_does(run):
     assert "warning" in err
 
 
+def test_segments_at_the_same_time_are_one_row(run):
+    text = segment(0, 1, "forward") + "<sep>" + segment(0, 1, "stay", "left") + "<sep>" + segment(2, 3, "up")
+    _, out, err = run("compile", text)
+    rows = [line.split()[0] for line in out.splitlines()[2:]]
+    assert rows == ["1+2", "3", "whole"]
+    assert "overlap" not in err
+
+
 def test_compile_writes_the_format_of_the_suffix_or_the_one_named(run, tmp_path):
     expected = compile(parse(RIGHT), 81, 16.0)
     for name, options in (

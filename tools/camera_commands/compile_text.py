@@ -1,7 +1,8 @@
 """Compile a camera text or preset: a table of what moves, how far and when, and a pose file if wanted.
 
 Distances are in the planner's unit (the subject is at 1.003), angles in degrees, both summed along the camera's own
-axes. A pose file is taken too; its path is shown as one segment.
+axes. Segments that run at the same time ("1+2") are shown by the motion they make together. A pose file is taken too;
+its path is shown as a whole.
 """
 
 import argparse
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
         from camera.lint import lint
 
         rate = (len(track) - 1) / duration if duration else 1.0
-        for warning in lint(moves, len(track), rate):
-            get_logger("camera").warning("%s", warning)
+        for finding in lint(moves, len(track), rate):
+            # the table shows which segments run at the same time
+            if finding.kind != "overlap":
+                get_logger("camera").warning("%s", finding)
     if args.output is not None:
         written = save(track, args.output, args.to, args.size)
         say(f"wrote {args.output} ({written})")
@@ -63,19 +66,18 @@ def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
 
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
-    """One row for each move that the video shows, and one for the whole path."""
+    """One row for each time at which the video shows a move or several, and one for the whole path."""
     from camera.segments import COMPONENTS, check_segments, motion_steps
 
+    checks = check_segments(moves or [], track, track) if len(track) > 1 else []
+    numbers: dict[tuple[float, float], list[str]] = {}
+    for check in checks:
+        numbers.setdefault((check.start, check.end), []).append(str(check.number))
+    motions = {(check.start, check.end): motion_words(check.commanded) for check in checks}
     rows = [["segment", "seconds", "the camera"]]
-    if len(track) > 1:
-        for check in check_segments(moves or [], track, track):
-            rows.append([str(check.number), f"{check.start:g} to {check.end:g}", motion_words(check.commanded)])
-        shown = {int(row[0]) for row in rows[1:]}
-        rows += [
-            [str(number), "-", "after the last frame"]
-            for number in range(1, len(moves or []) + 1)
-            if number not in shown
-        ]
+    rows += [["+".join(numbers[span]), f"{span[0]:g} to {span[1]:g}", motions[span]] for span in motions]
+    unseen = set(range(1, len(moves or []) + 1)) - {check.number for check in checks}
+    rows += [[str(number), "-", "after the last frame"] for number in sorted(unseen)]
     whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
     return table(rows)
