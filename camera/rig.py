@@ -27,7 +27,9 @@ def coordinates(line: Timeline, times: Float64[np.ndarray, "T"]) -> Coordinates:
     return azimuth, elevation, START_DISTANCE + distance, 1 + zoom
 
 
-def look_at(azimuth: Float64[np.ndarray, "T"], elevation: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T 3 3"]:
+def look_at(
+    azimuth: Float64[np.ndarray, "*batch"], elevation: Float64[np.ndarray, "*batch"]
+) -> Float64[np.ndarray, "*batch 3 3"]:
     """L = R_y(-azimuth) R_x(-elevation): columns are the rig's right, down and forward."""
     sin_a, cos_a, sin_e, cos_e = np.sin(azimuth), np.cos(azimuth), np.sin(elevation), np.cos(elevation)
     zero = np.zeros_like(sin_a)

@@ -45,7 +45,8 @@ _NUMBER = re.compile(rf"[+-]?{_UNSIGNED}(?:[eE][+-]?[0-9]+)?")
 _DIAGONAL = re.compile(rf"(left|right)(up|down)({_UNSIGNED})")
 _TURN = re.compile(rf"({'|'.join(ROTATIONS[:-1])})({_UNSIGNED})?")
 _ZOOM = re.compile(rf"(in|out)({_UNSIGNED})?")
-_WORD = re.compile(rf"([A-Za-z]+)[\s_-]*({_UNSIGNED})?")
+_WORD = re.compile(rf"([A-Za-z][A-Za-z\s_-]*)({_UNSIGNED})?")
+_JOINERS = re.compile(r"[\s_-]")
 _CORNERS = ("leftup", "leftdown", "rightup", "rightdown")
 _LONGEST_WORD = 40
 
@@ -183,6 +184,6 @@ def suggest(tag: str, wrong: str) -> str:
     match = _WORD.fullmatch(wrong.strip()[:_LONGEST_WORD])
     if match is None or tag not in _WORDS:
         return ""
-    word = nearest(match[1], _WORDS[tag])
+    word = nearest(_JOINERS.sub("", match[1]), _WORDS[tag])
     value = word + (match[2] or "")
     return value if word and READERS[tag](value) is not None else ""
