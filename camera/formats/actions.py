@@ -33,7 +33,7 @@ from camera.poses import assemble, turn
 _SEGMENT = re.compile(r"([a-z]+)-(\d{1,6})")
 _LINGBOT_KEYS = re.compile(r"none|[wasdijkl]{1,8}")
 _WORLDPLAY_ACTIONS = ("w", "s", "a", "d", "up", "down", "left", "right")
-_LONGEST = 100_000
+_LONGEST = 20_000
 _LINGBOT_MOVE, _LINGBOT_TURN, _LINGBOT_PITCH_LIMIT, _LINGBOT_FPS = 0.05, math.radians(2), math.radians(85), 16.0
 _WORLDPLAY_MOVE, _WORLDPLAY_TURN, _WORLDPLAY_FOCAL_PX = 0.08, math.radians(3), 969.6969696969696
 
@@ -62,7 +62,7 @@ def _steps(path: Path, name: str) -> list[str]:
     steps: list[str] = []
     for index, part in enumerate(text.strip().split(","), 1):
         match = _SEGMENT.fullmatch(part.strip())
-        where = f"{path}: part {index} '{part.strip()[:40]}'"
+        where = f"{path}: part {index} {part.strip()[:40]!r}"
         if match is None or not _allowed(match[1], name):
             form = "w a s d i j k l together, or none" if name == "lingbot_actions" else ", ".join(_WORLDPLAY_ACTIONS)
             raise ValueError(f"{where}: expected KEYS-COUNT, COUNT a whole number, KEYS: {form}")

@@ -99,6 +99,16 @@ class Format:
     """True: one file may hold several trajectories, told apart by PATH#NAME."""
 
 
+def to_pixels(intrinsics: Float64[Tensor, "F 4"], size: Size) -> Float64[Tensor, "F 4"]:
+    """Normalised intrinsics in the pixels of a picture of (height, width)."""
+    return intrinsics * _sides(size)
+
+
+def _sides(size: Size) -> Float64[Tensor, "4"]:
+    height, width = size
+    return torch.tensor([width, height, width, height], dtype=torch.float64)
+
+
 def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
     """Check what a file says, complete it by the request, and turn it into our convention.
 
@@ -189,8 +199,7 @@ def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
             f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); pass size=(height, width) "
             "(--size HEIGHT WIDTH on the command line)"
         )
-    height, width = size
-    return raw.intrinsics_px / torch.tensor([width, height, width, height], dtype=torch.float64)
+    return raw.intrinsics_px / _sides(size)
 
 
 def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
@@ -217,5 +226,5 @@ def _even_times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
         logger.warning("%s: has no times; taken are %g frames per second (fps= or --fps)", path, DEFAULT_FPS)
         fps = DEFAULT_FPS
     if not 0 < fps < math.inf:
-        raise ValueError(f"{path}: states {fps} frames per second; expected a number above 0")
+        raise ValueError(f"{path}: states {fps:g} frames per second; expected a number above 0")
     return torch.arange(len(raw.matrices), dtype=torch.float64) * raw.frame_step / fps

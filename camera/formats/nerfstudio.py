@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request
+from camera.formats.core import Format, RawTrack, Request, to_pixels
 from camera.formats.documents import entry, finite, items, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -159,7 +159,7 @@ def _notes(document: Mapping[str, object], frames: list[dict[str, object]]) -> t
 def _write(track: CameraTrack, path: Path, size: Size | None) -> None:
     assert size is not None, "needs_size"
     height, width = size
-    pixels = track.intrinsics * torch.tensor([width, height, width, height], dtype=torch.float64)
+    pixels = to_pixels(track.intrinsics, size)
     shared = bool((pixels == pixels[0]).all())
     keys = ("fl_x", "fl_y", "cx", "cy")
     frames = [

@@ -32,7 +32,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import DEFAULT_SIZE, Format, RawTrack, Request
+from camera.formats.core import DEFAULT_SIZE, Format, RawTrack, Request, to_pixels
 from camera.formats.documents import entry, finite, items, numbers, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.formats.text import number, read_text
@@ -42,9 +42,10 @@ from camera.track import CameraTrack
 
 _UNI3C_FPS, _VIEWCRAFTER_FPS = 16.0, 8.0
 _UNI3C_FRAMES, _VIEWCRAFTER_FRAMES = 81, 25
+_TABLES = (12, 16, 18, 19)
 _ELEVATION = 5.0
 _LARGEST = 1e6
-_FROM_COMMAND_LINE = ("custom", "free")
+_OTHER_ARGUMENTS = {"traj_type", "reference_image", "output_path"}
 _NEUTRAL = {
     "d_r": 1.0,
     "d_theta": 0.0,
@@ -85,7 +86,11 @@ def _recognise_cam_info(sample: Sample) -> str | None:
 
 def _recognise_viewcrafter(sample: Sample) -> str | None:
     lines = [line.split() for line in (sample.text or "").splitlines() if line.strip()]
-    if len(lines) == 3 and len(sample.rows) > 0 and all(2 <= len(words) <= _VIEWCRAFTER_FRAMES for words in lines):
+    widths = [len(words) for words in lines]
+    # three frames of a table of poses are the likelier reading of three equal widths of these
+    if len(widths) != 3 or (len(set(widths)) == 1 and widths[0] in _TABLES):
+        return None
+    if all(2 <= width <= _VIEWCRAFTER_FRAMES for width in widths):
         try:
             starts = [float(words[0]) for words in lines]
         except ValueError:
@@ -96,6 +101,9 @@ def _recognise_viewcrafter(sample: Sample) -> str | None:
 
 def _parameters(path: Path) -> dict[str, float]:
     document = table(read_json(path), str(path))
+    unknown = sorted(set(document) - set(_NEUTRAL) - _OTHER_ARGUMENTS)
+    if unknown:
+        raise ValueError(f"{path}: key '{unknown[0][:40]}' is no argument of Uni3C; known are {', '.join(_NEUTRAL)}")
     name = document.get("traj_type", "custom")
     values = dict(_NEUTRAL)
     for key in _NEUTRAL:
@@ -103,7 +111,7 @@ def _parameters(path: Path) -> dict[str, float]:
             values[key] = finite(document[key], f"{path}: {key}")
             if abs(values[key]) > _LARGEST:
                 raise ValueError(f"{path}: {key} {values[key]:g}: expected at most {_LARGEST:g}")
-    if name not in _FROM_COMMAND_LINE:
+    if name != "custom":
         if not isinstance(name, str) or name not in _PRESETS:
             raise ValueError(
                 f"{path}: traj_type '{str(name)[:40]}': expected custom, {', '.join(_PRESETS)}; Uni3C's swing1 and "
@@ -167,8 +175,8 @@ def _read_cam_info(path: Path, request: Request) -> RawTrack:
 def _write_cam_info(track: CameraTrack, path: Path, size: Size | None) -> None:
     assert size is not None, "needs_size"
     height, width = size
-    fx, fy, cx, cy = track.intrinsics[0].tolist()
-    k_px = [[fx * width, 0.0, cx * width], [0.0, fy * height, cy * height], [0.0, 0.0, 1.0]]
+    fx, fy, cx, cy = to_pixels(track.intrinsics, size)[0].tolist()
+    k_px = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c").tolist()
     write_json(path, {"intrinsic": k_px, "extrinsic": w2c, "height": height, "width": width})
 

@@ -25,10 +25,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, logger
+from camera.formats.core import Format, RawTrack, Request, logger, to_pixels
 from camera.formats.sample import Sample
-from camera.formats.text import Table, digits, number, read_table, read_text, write_lines
+from camera.formats.text import Table, digits, number, read_table, read_text, require_growing, write_lines
 from camera.intrinsics import Size
+from camera.poses import assemble
 from camera.track import CameraTrack
 
 _WITH_TIME, _WITHOUT = 19, 18
@@ -96,8 +97,7 @@ def _header_lines(text: str) -> int:
 
 def _matrices(table: Table) -> Float64[Tensor, "F 4 4"]:
     upper = table.values[:, -12:].unflatten(1, (3, 4))
-    lower = torch.tensor([[[0.0, 0.0, 0.0, 1.0]]], dtype=torch.float64).expand(len(upper), 1, 4)
-    return torch.cat((upper, lower), dim=1)
+    return assemble(upper[:, :, :3], upper[:, :, 3])
 
 
 def _read(path: Path, request: Request) -> RawTrack:
@@ -114,7 +114,7 @@ def _read(path: Path, request: Request) -> RawTrack:
         )
     matrices, notes = _matrices(table), ()
     times = _times(path, table) if table.values.shape[1] == _WITH_TIME else None
-    if times is None and len(matrices) and (torch.linalg.det(matrices[:, :3, :3]) < 0).all():
+    if times is None and (torch.linalg.det(matrices[:, :3, :3]) < 0).all():
         matrices = matrices * torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
         notes = ("every pose is mirrored (CamI2V's own files are so): the x axis of the world is turned round",)
     return RawTrack(matrices, "opencv_w2c", intrinsics=intrinsics, times=times, notes=notes)
@@ -125,13 +125,7 @@ def _times(path: Path, table: Table) -> Float64[Tensor, "F"] | None:
     stamps = table.values[:, 0]
     if (stamps == stamps[0]).all():
         return None
-    wrong = (stamps.diff() <= 0).nonzero()
-    if len(wrong):
-        row = int(wrong[0]) + 1
-        raise ValueError(
-            f"{path}: line {table.lines[row]}: time stamp {stamps[row]:.17g} is not later than {stamps[row - 1]:.17g} "
-            "in the line before"
-        )
+    require_growing(path, table, "time stamp")
     return (stamps - stamps[0]) / _MICROSECONDS
 
 
@@ -166,9 +160,7 @@ def _write_cami2v(track: CameraTrack, path: Path, size: Size | None) -> None:
 
 def _write_eval(track: CameraTrack, path: Path, size: Size | None) -> None:
     assert size is not None, "needs_size"
-    height, width = size
-    pixels = track.intrinsics * torch.tensor([width, height, width, height], dtype=torch.float64)
-    write_lines(path, _rows(track, pixels))
+    write_lines(path, _rows(track, to_pixels(track.intrinsics, size)))
 
 
 def _same_as_realestate10k(sample: Sample) -> str | None:

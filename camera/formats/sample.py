@@ -30,8 +30,11 @@ class Sample:
         if self.is_folder:
             return tuple(sorted(entry.name for entry in self.path.iterdir()))
         if self.path.suffix == ".npz" and zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                return tuple(name.removesuffix(".npy") for name in archive.namelist())
+            try:
+                with zipfile.ZipFile(self.path) as archive:
+                    return tuple(name.removesuffix(".npy") for name in archive.namelist())
+            except (zipfile.BadZipFile, NotImplementedError, ValueError):
+                return ()
         if self.path.suffix == ".safetensors":
             try:
                 with safe_open(self.path, framework="pt") as opened:

@@ -84,6 +84,18 @@ def read_table(path: Path, columns: Sequence[int], text: str, skip: int = 0) -> 
     return Table(torch.tensor(rows, dtype=torch.float64), tuple(lines))
 
 
+def require_growing(path: Path, table: Table, what: str) -> None:
+    """Refuse a first column that does not grow from row to row, naming the line."""
+    first = table.values[:, 0]
+    wrong = (first.diff() <= 0).nonzero()
+    if len(wrong):
+        row = int(wrong[0]) + 1
+        raise ValueError(
+            f"{path}: line {table.lines[row]}: {what} {first[row]:.17g} is not later than {first[row - 1]:.17g} in the "
+            "line before"
+        )
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines as UTF-8 text, atomically."""
     with atomic_path(path) as temporary:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from camera.formats.core import Format, RawTrack, Request
 from camera.formats.sample import Sample
-from camera.formats.text import Table, digits, read_table, read_text, write_lines
+from camera.formats.text import Table, digits, read_table, read_text, require_growing, write_lines
 from camera.intrinsics import Size
 from camera.poses import assemble, quaternion_of, rotation_angle, rotation_of
 from camera.track import CameraTrack
@@ -90,13 +90,7 @@ def _read(path: Path, request: Request, name: str) -> RawTrack:
 def _times(path: Path, table: Table, request: Request) -> Float64[Tensor, "F"] | None:
     """Seconds from the first frame; None for frame numbers, which `fps` turns into seconds."""
     stamps = table.values[:, 0]
-    wrong = (stamps.diff() <= 0).nonzero()
-    if len(wrong):
-        row = int(wrong[0]) + 1
-        raise ValueError(
-            f"{path}: line {table.lines[row]}: time {stamps[row]:.17g} is not later than {stamps[row - 1]:.17g} in "
-            "the line before"
-        )
+    require_growing(path, table, "time")
     if not torch.equal(stamps, torch.arange(len(stamps), dtype=torch.float64)):
         return stamps - stamps[0]
     if request.fps is None and len(stamps) > 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from camera.formats.core import Format, RawTrack, Request, logger
+from camera.formats.core import Format, RawTrack, Request, logger, to_pixels
 from camera.formats.documents import entry, numbers, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -67,7 +67,7 @@ def _write(track: CameraTrack, path: Path, size: Size | None) -> None:
         raise ValueError(f"{path}: WorldPlay puts the optical axis into the middle; this track's lies elsewhere")
     latents = _per_latent(track, path)
     height, width = SIZE
-    pixels = latents.intrinsics * torch.tensor([width, height, width, height], dtype=torch.float64)
+    pixels = to_pixels(latents.intrinsics, SIZE)
     document = {
         str(index): {"extrinsic": matrix, "K": [[fx, 0.0, width / 2], [0.0, fy, height / 2], [0.0, 0.0, 1.0]]}
         for index, (matrix, (fx, fy, _, _)) in enumerate(zip(latents.c2w.tolist(), pixels.tolist(), strict=True))
