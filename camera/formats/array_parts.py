@@ -1,10 +1,15 @@
 """Small conversions that the formats of arrays share."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from camera.poses import rotation_of
+
 _PINHOLE = 1e-6
+_UNIT = 1e-2
 
 
 def as_matrices(poses: Float64[Tensor, "*batch rows 4"]) -> Float64[Tensor, "N 4 4"]:
@@ -49,3 +54,17 @@ def repeated(rows: Float64[Tensor, "M width"], poses: int, where: str) -> Float6
     if len(rows) != poses:
         raise ValueError(f"{where}: {len(rows)} rows for {poses} poses; expected one for each, or one for all")
     return rows
+
+
+def unit_rotation(quaternion: Float64[Tensor, "N 4"], where: Sequence[str]) -> Float64[Tensor, "N 3 3"]:
+    """Rotations of stored quaternions (w, x, y, z), brought to length 1.
+
+    Raises:
+        ValueError: one is far from length 1, so that it is damaged or something else; `where` has each one's place.
+    """
+    length = quaternion.norm(dim=1, keepdim=True)
+    wrong = (~((length - 1).abs() < _UNIT)).nonzero()
+    if len(wrong):
+        frame = int(wrong[0, 0])
+        raise ValueError(f"{where[frame]}: its quaternion has length {float(length[frame]):g}, expected 1")
+    return rotation_of(quaternion / length)

@@ -10,6 +10,7 @@ names counted as numbers. Points are not read. Where both kinds of file are ther
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -18,16 +19,16 @@ from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
 from camera.formats import colmap_binary, colmap_text
+from camera.formats.array_parts import unit_rotation
 from camera.formats.colmap_model import MODELS, Camera, Image
 from camera.formats.core import Format, RawTrack, Request
 from camera.formats.losses import note_lost, pixel_intrinsics
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
-from camera.poses import assemble, quaternion_of, rotation_of
+from camera.poses import assemble, quaternion_of
 from camera.track import CameraTrack
 
 _KINDS = {".bin": colmap_binary, ".txt": colmap_text}
-_UNIT = 1e-2
 
 
 def _model_folder(path: Path, kinds: Sequence[str]) -> tuple[Path, str] | None:
@@ -67,14 +68,16 @@ def read_colmap(path: Path, request: Request, kinds: Sequence[str] = (".bin", ".
     images = sorted(_KINDS[kind].read_images(folder / f"images{kind}"), key=lambda image: _natural(image.name))
     _check_images(images, cameras, folder / f"images{kind}")
     used = [cameras[image.camera_id] for image in images]
+    matrices = _matrices(images, folder / f"images{kind}")
     lens_px = torch.tensor([camera.lens for camera in used], dtype=torch.float64).reshape(-1, 4)
     sizes = {(camera.height, camera.width) for camera in used}
-    if len(sizes) == 1:
-        return _raw(images, used, intrinsics_px=lens_px, size=sizes.pop())
+    if len(sizes) <= 1:
+        size = next(iter(sizes), None)
+        return RawTrack(matrices, "opencv_w2c", intrinsics_px=lens_px, size=size, notes=_notes(images, used))
     if request.size is not None:
         raise ValueError(f"{path}: its images have {len(sizes)} sizes, so that one size= (--size) cannot stand for all")
     widths = torch.tensor([[camera.width, camera.height] * 2 for camera in used], dtype=torch.float64)
-    return _raw(images, used, intrinsics=lens_px / widths)
+    return RawTrack(matrices, "opencv_w2c", intrinsics=lens_px / widths, notes=_notes(images, used))
 
 
 def write_colmap(track: CameraTrack, path: Path, size: Size | None, kind: str = ".txt") -> None:
@@ -109,30 +112,23 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _check_images(images: Sequence[Image], cameras: Mapping[int, Camera], path: Path) -> None:
-    for image, following in zip(images, [*images[1:], None], strict=True):
+    for image in images:
         if image.camera_id not in cameras:
             raise ValueError(f"{path}: image {image.name} has camera {image.camera_id}, which cameras does not list")
         if cameras[image.camera_id].model.focals == 0:
             name = cameras[image.camera_id].model.name
             raise ValueError(f"{path}: image {image.name} has a camera {name}, which has no focal length")
-        if following is not None and following.name == image.name:
+    for image, following in pairwise(images):
+        if following.name == image.name:
             raise ValueError(f"{path}: two images have the name {image.name}")
 
 
-def _raw(
-    images: Sequence[Image],
-    cameras: Sequence[Camera],
-    intrinsics: Float64[Tensor, "F 4"] | None = None,
-    intrinsics_px: Float64[Tensor, "F 4"] | None = None,
-    size: Size | None = None,
-) -> RawTrack:
+def _matrices(images: Sequence[Image], path: Path) -> Float64[Tensor, "F 4 4"]:
     poses = torch.tensor([image.pose for image in images], dtype=torch.float64).reshape(-1, 7)
-    length = poses[:, :4].norm(dim=1, keepdim=True)
-    wrong = (~((length - 1).abs() < _UNIT)).nonzero()
-    if len(wrong):
-        frame = int(wrong[0, 0])
-        raise ValueError(f"image {images[frame].name}: its quaternion has length {float(length[frame]):g}, expected 1")
-    matrices = assemble(rotation_of(poses[:, :4] / length), poses[:, 4:])
+    return assemble(unit_rotation(poses[:, :4], [f"{path}: image {image.name}" for image in images]), poses[:, 4:])
+
+
+def _notes(images: Sequence[Image], cameras: Sequence[Camera]) -> tuple[str, ...]:
     notes = []
     bent = sorted({camera.model.name for camera in cameras if camera.model.is_distorted})
     if bent:
@@ -140,9 +136,7 @@ def _raw(
     folders = {image.name.rpartition("/")[0] for image in images}
     if len(folders) > 1:
         notes.append(f"its images lie in {len(folders)} folders; they are taken as one path, in the order of names")
-    return RawTrack(
-        matrices, "opencv_w2c", intrinsics=intrinsics, intrinsics_px=intrinsics_px, size=size, notes=tuple(notes)
-    )
+    return tuple(notes)
 
 
 FORMATS = (

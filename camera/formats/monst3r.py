@@ -12,15 +12,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from camera.formats.array_parts import lens_of_matrices, repeated
+from camera.formats.array_parts import lens_of_matrices, repeated, unit_rotation
 from camera.formats.core import Format, RawTrack, Request
 from camera.formats.npz import MAX_BYTES, read_header
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
-from camera.poses import assemble, rotation_of
+from camera.poses import assemble
 
 _TRAJECTORY, _INTRINSICS, _DEPTH = "pred_traj.txt", "pred_intrinsics.txt", "frame_0000"
-_UNIT = 1e-2
 
 
 def _recognise(sample: Sample) -> str | None:
@@ -37,20 +36,13 @@ def read_monst3r(path: Path, request: Request) -> RawTrack:
         ValueError: damaged; names file and line.
     """
     rows = _table(path / _TRAJECTORY, 8)
-    quaternion = rows[:, 4:]
-    length = quaternion.norm(dim=1, keepdim=True)
-    wrong = (~((length - 1).abs() < _UNIT)).nonzero()
-    if len(wrong):
-        line = int(wrong[0, 0]) + 1
-        raise ValueError(
-            f"{path / _TRAJECTORY}, row {line}: its quaternion has length {float(length[line - 1]):g}, not 1"
-        )
+    rotation = unit_rotation(rows[:, 4:], [f"{path / _TRAJECTORY}, row {row + 1}" for row in range(len(rows))])
     if (rows[:, 0].diff() != 1).any():
         line = int((rows[:, 0].diff() != 1).nonzero()[0]) + 2
         raise ValueError(
             f"{path / _TRAJECTORY}, row {line}: expected the next frame's number, found {rows[line - 1, 0]:g}"
         )
-    matrices = assemble(rotation_of(quaternion / length), rows[:, 1:4])
+    matrices = assemble(rotation, rows[:, 1:4])
     lens = lens_of_matrices(_table(path / _INTRINSICS, 9).unflatten(-1, (3, 3)), str(path / _INTRINSICS))
     lens = repeated(lens, len(matrices), str(path / _INTRINSICS))
     return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=_size(path))
