@@ -36,6 +36,13 @@ def relative_to(c2w: Float[Tensor, "*batch 4 4"], reference: Float[Tensor, "4 4"
     return invert(reference) @ c2w
 
 
+def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrices [v]x with [v]x w = v x w."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+
+
 def quaternion_of(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     """Unit quaternions (w, x, y, z) of rotations, sign free.
 
@@ -55,14 +62,10 @@ def quaternion_of(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batc
 
 
 def rotation_of(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations of unit quaternions (w, x, y, z)."""
-    w, x, y, z = quaternion.unbind(-1)
-    entries = (
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    """Rotations of unit quaternions (w, x, y, z): I + 2 w [v]x + 2 [v]x^2 with v = (x, y, z)."""
+    cross = cross_matrix(quaternion[..., 1:])
+    identity = torch.eye(3, dtype=quaternion.dtype, device=quaternion.device)
+    return identity + 2 * (quaternion[..., :1, None] * cross + cross @ cross)
 
 
 def turn(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -109,13 +112,6 @@ def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     """The rotations nearest to nearly orthonormal matrices of positive determinant (Frobenius norm, by SVD)."""
     u, _, vh = torch.linalg.svd(matrix)
     return u @ vh
-
-
-def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The matrices [v]x with [v]x w = v x w."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
 
 
 def exp_se3(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
