@@ -121,7 +121,10 @@ class _Pair:
         travel = _reach(self.true)
         if travel >= limit:
             return ""
-        return f"the true camera does not travel: at most {travel:.2g}, below {limit:.2g} (0.001 of the scene's depth)"
+        return (
+            f"the true camera does not travel: {travel:.2g} at most, below 0.001 of the scene's depth "
+            f"({self.protocol.scene_depth:g})"
+        )
 
 
 def _prepare(estimated: Estimate, true: Path, protocol: Protocol) -> _Pair:

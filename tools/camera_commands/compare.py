@@ -135,10 +135,12 @@ def _name(given: str) -> str:
 def _block(report: "Report") -> str:
     head = f"protocol {report.protocol.name}, {report.frames} frames"
     rows = [["metric", "value", "unit"]]
-    for name, value in report.values.items():
-        note = f"  ({report.reasons[name]})" if name in report.reasons else ""
-        rows.append([name, number(value), f"{report.units[name] or '-'}{note}"])
-    return f"{head}\n{table(rows)}"
+    rows += [[name, number(value), report.units[name] or "-"] for name, value in report.values.items()]
+    names: dict[str, list[str]] = {}
+    for name, reason in report.reasons.items():
+        names.setdefault(reason, []).append(name)
+    notes = [f"  {', '.join(about)}: {reason}" for reason, about in names.items()]
+    return "\n".join([head, table(rows), *notes])
 
 
 def _table_of(values: dict[str, float]) -> str:

@@ -1,5 +1,6 @@
 """Results for people: lines and tables on standard output."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,7 @@ _WORDS = {
 }
 _SHOWN = {"x": 5e-4, "y": 5e-4, "z": 5e-4, "pitch": 0.05, "yaw": 0.05, "roll": 0.05}
 _SHOWN_ZOOM = 0.005
+_ROUNDING = 1e-12
 
 
 def say(text: str = "") -> None:
@@ -47,5 +49,7 @@ def motion_words(motion: Mapping[str, float]) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits; "-" for NaN."""
-    return "-" if value != value else f"{value:.4g}"
+    """Four significant digits; "-" for NaN, 0 for what is only rounding."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4g}" if abs(value) > _ROUNDING else "0"

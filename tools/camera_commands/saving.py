@@ -10,7 +10,7 @@ BY_SUFFIX = {".safetensors": "omnicam", ".txt": "realestate10k", ".json": "nerfs
 """The format that is meant when only the name of the file says it."""
 
 
-def save(track: "CameraTrack", path: str, format: str | None, size: list[int] | None, flag: str = "--to") -> str:
+def save(track: "CameraTrack", path: str, format: str | None, size: list[int] | None) -> str:
     """Write the track in the named format, or the one of the suffix; returns the format's name.
 
     Raises:
@@ -22,8 +22,7 @@ def save(track: "CameraTrack", path: str, format: str | None, size: list[int] | 
     chosen = format or BY_SUFFIX.get(suffix)
     if chosen is None:
         known = ", ".join(f"{end} is {name}" for end, name in BY_SUFFIX.items())
-        raise ValueError(
-            f"{path}: its name does not say which format to write ({known}); give {flag}: {', '.join(FORMATS)}"
-        )
+        writable = ", ".join(name for name, each in FORMATS.items() if each.write is not None)
+        raise ValueError(f"{path}: its name does not say which format to write ({known}); give --to: {writable}")
     save_trajectory(track, path, chosen, size=None if size is None else (size[0], size[1]))
     return chosen
