@@ -122,7 +122,7 @@ class _Pair:
         if travel >= limit:
             return ""
         return (
-            f"the true camera does not travel: {travel:.2g} at most, below 0.001 of the scene's depth "
+            f"the true camera does not travel: {travel:.2g} at most, below {MIN_TRAVEL:g} of the scene's depth "
             f"({self.protocol.scene_depth:g})"
         )
 
