@@ -8,10 +8,14 @@ from pathlib import Path
 
 from camera.formats import (
     actions,
+    arrays,
+    colmap,
+    fork,
     matrices,
     nerfstudio,
     omnicam,
     orbits,
+    realcam,
     realestate10k,
     recammaster,
     tum,
@@ -24,7 +28,9 @@ from camera.intrinsics import Size
 from camera.track import CameraTrack
 from common.files import require_file
 
-_MODULES = (omnicam, realestate10k, tum, matrices, recammaster, nerfstudio, worldplay, orbits, actions)
+_TEXT = (omnicam, realestate10k, tum, matrices, recammaster, nerfstudio, worldplay, orbits, actions)
+_BINARY = (fork, colmap, arrays, realcam)
+_MODULES = (*_TEXT, *_BINARY)
 FORMATS: dict[str, Format] = {each.name: each for module in _MODULES for each in module.FORMATS}
 """Every format by the name that users type."""
 _EVEN = 1e-6
