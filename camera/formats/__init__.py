@@ -21,8 +21,9 @@ from camera.formats import (
     tum,
     worldplay,
 )
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, check_size, logger, to_track
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, check_size, to_track
 from camera.formats.documents import read_json
+from camera.formats.losses import check_holds
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
 from camera.track import CameraTrack
@@ -33,7 +34,6 @@ _BINARY = (fork, colmap, arrays, realcam)
 _MODULES = (*_TEXT, *_BINARY)
 FORMATS: dict[str, Format] = {each.name: each for module in _MODULES for each in module.FORMATS}
 """Every format by the name that users type."""
-_EVEN = 1e-6
 
 
 def load_trajectory(
@@ -94,7 +94,7 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
         )
     if size is not None:
         check_size(size)
-    _check_holds(chosen, track, target)
+    check_holds(chosen, track, target)
     chosen.write(track, target, size)
 
 
@@ -157,24 +157,6 @@ def _why_not_json(sample: Sample) -> str:
     except ValueError as error:
         return f" ({error})"
     return ""
-
-
-def _check_holds(chosen: Format, track: CameraTrack, path: Path) -> None:
-    """Refuse or tell what the format cannot hold of the track."""
-    if chosen.lens == "constant" and not (track.intrinsics == track.intrinsics[0]).all():
-        raise ValueError(f"format '{chosen.name}' holds one lens for all frames, and this track zooms")
-    if chosen.lens == "none":
-        logger.warning("%s: format '%s' holds no intrinsics; they are not written", path, chosen.name)
-    if not chosen.holds_times and len(track) > 1:
-        steps = track.times.diff()
-        if not ((steps - steps.mean()).abs() <= _EVEN).all():
-            raise ValueError(
-                f"format '{chosen.name}' holds no times, and this track's are uneven: take it at even times first "
-                "(CameraTrack.at)"
-            )
-        logger.warning(
-            "%s: format '%s' holds no times; read it with fps=%g", path, chosen.name, 1 / float(steps.mean())
-        )
 
 
 __all__ = ["DEFAULT_FPS", "FORMATS", "Format", "RawTrack", "Request", "load_trajectory", "recognise", "save_trajectory"]

@@ -10,7 +10,7 @@ from camera.conventions import from_opencv_c2w
 from camera.formats import monst3r, vipe
 from camera.formats.array_parts import as_matrices, lens_of_matrices, matrices_of_lens, repeated
 from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import logger, note_lost, pixel_intrinsics
+from camera.formats.losses import frame_rate, pixel_intrinsics
 from camera.formats.npz import array_names, read_array, read_header, write_npy, write_npz
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -73,7 +73,7 @@ def read_vggt(path: Path, request: Request) -> RawTrack:
 
 def write_vggt(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write extrinsic and intrinsic in float32, for pictures of `size` (height, width); ValueError without one."""
-    lens_px, _ = pixel_intrinsics(track, size, path), note_lost(track, path)
+    lens_px = pixel_intrinsics(track, size, path)
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c")[:, :3]
     arrays = {"extrinsic": w2c, "intrinsic": matrices_of_lens(lens_px)}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()})
@@ -127,7 +127,7 @@ def write_dust3r(track: CameraTrack, path: Path, size: Size | None) -> None:
     Raises:
         ValueError: no size, or pixels that are not square: there is one focal length a frame.
     """
-    lens_px, _ = pixel_intrinsics(track, size, path), note_lost(track, path)
+    lens_px = pixel_intrinsics(track, size, path)
     uneven = ((lens_px[:, 0] / lens_px[:, 1] - 1).abs() > _SQUARE).nonzero()
     if len(uneven):
         frame = int(uneven[0])
@@ -161,7 +161,7 @@ def read_sana(path: Path, request: Request) -> RawTrack:
 
 def write_sana(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write c2w, intrinsics in pixels of `size`, fps and num_frames; ValueError without a size or an even fps."""
-    lens_px, fps = pixel_intrinsics(track, size, path), note_lost(track, path, keeps_fps=True, scale="metric")
+    lens_px, fps = pixel_intrinsics(track, size, path), frame_rate(track, path)
     arrays = {"c2w": track.c2w, "intrinsics": matrices_of_lens(lens_px)}
     counts = {"fps": np.float64(fps), "num_frames": np.int64(len(track))}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()} | counts)
@@ -208,10 +208,7 @@ def read_matrices(path: Path, request: Request) -> RawTrack:
 
 
 def write_matrices(track: CameraTrack, path: Path, size: Size | None) -> None:
-    """Write the c2w matrices alone, [N,4,4] in float64; a warning says what is lost and how to read them back."""
-    note_lost(track, path)
-    lost = "%s: holds matrices alone; the lens is lost. Read it back with convention=opencv_c2w (--convention)"
-    logger.warning(lost, path)
+    """Write the c2w matrices alone, [N,4,4] in float64; they are read back with `convention` opencv_c2w."""
     write_npy(path, track.c2w.numpy())
 
 
@@ -224,6 +221,8 @@ FORMATS = (
         write_vggt,
         precision=3e-6,
         needs_size=True,
+        holds_times=False,
+        scale="unknown",
     ),
     Format(
         "dust3r",
@@ -233,6 +232,8 @@ FORMATS = (
         write_dust3r,
         precision=3e-6,
         needs_size=True,
+        holds_times=False,
+        scale="unknown",
     ),
     Format(
         "sana",
@@ -242,6 +243,7 @@ FORMATS = (
         write_sana,
         precision=3e-6,
         needs_size=True,
+        scale="metric",
     ),
     Format(
         "numpy",
@@ -250,6 +252,9 @@ FORMATS = (
         read_matrices,
         write_matrices,
         precision=1e-12,
+        lens="none",
+        holds_times=False,
+        scale="unknown",
     ),
     *monst3r.FORMATS,
     *vipe.FORMATS,

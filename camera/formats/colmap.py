@@ -22,7 +22,7 @@ from camera.formats import colmap_binary, colmap_text
 from camera.formats.array_parts import unit_rotation
 from camera.formats.colmap_model import MODELS, Camera, Image
 from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import note_lost, pixel_intrinsics
+from camera.formats.losses import pixel_intrinsics
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
 from camera.poses import assemble, quaternion_of
@@ -84,9 +84,9 @@ def write_colmap(track: CameraTrack, path: Path, size: Size | None, kind: str = 
     """Write a model without points: an image frame_NNNNNN.png per pose, a PINHOLE camera per lens.
 
     Raises:
-        ValueError: no size; the frames are not evenly spaced; the folder holds a model of the other kind.
+        ValueError: no size; the folder holds a model of the other kind.
     """
-    lens_px, _ = pixel_intrinsics(track, size, path), note_lost(track, path)
+    lens_px = pixel_intrinsics(track, size, path)
     assert size is not None
     other = next(name for name in _KINDS if name != kind)
     if any((path / f"{name}{other}").exists() for name in ("cameras", "images")):
@@ -148,6 +148,8 @@ FORMATS = (
         partial(write_colmap, kind=".txt"),
         precision=1e-11,
         needs_size=True,
+        holds_times=False,
+        scale="unknown",
     ),
     Format(
         "colmap_bin",
@@ -157,5 +159,7 @@ FORMATS = (
         partial(write_colmap, kind=".bin"),
         precision=1e-11,
         needs_size=True,
+        holds_times=False,
+        scale="unknown",
     ),
 )

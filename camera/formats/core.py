@@ -109,6 +109,8 @@ class Format:
     """What intrinsics it can hold: per frame, constant (one for all frames), none."""
     holds_times: bool = True
     """False: poses at an even pace that the file does not state; the reader has to be told it."""
+    scale: str = "any"
+    """What its translations are read as, where it is always the same: metric, unknown; "any" where the page tells."""
     members: bool = False
     """True: one file may hold several trajectories, told apart by PATH#NAME."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
 from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import note_lost, one_lens
+from camera.formats.losses import one_lens
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
 from camera.poses import assemble
@@ -66,10 +66,9 @@ def write_fork(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write a track as the fork's `#trajectory` files are: w2c in OpenCV axes, one lens, float32.
 
     Raises:
-        ValueError: the lens changes, or the frames are not evenly spaced.
+        ValueError: the lens changes.
     """
     lens = one_lens(track, path)
-    note_lost(track, path)
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c")
     write_tensors(path, {"intrinsics": lens.float(), "extrinsics": w2c.float()})
 
@@ -110,5 +109,8 @@ FORMATS = (
         read_fork,
         write_fork,
         precision=3e-6,
+        lens="constant",
+        holds_times=False,
+        scale="unknown",
     ),
 )

@@ -6,11 +6,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from camera.formats.core import Format, logger
 from camera.intrinsics import Size
 from camera.track import CameraTrack
-from common.logs import get_logger
-
-logger = get_logger("camera")
 
 _SAME = 1e-9
 
@@ -34,26 +32,24 @@ def frame_rate(track: CameraTrack, path: Path) -> float:
     return round(1 / float(steps.mean()), 6)
 
 
-def note_lost(track: CameraTrack, path: Path, keeps_fps: bool = False, scale: str = "unknown") -> float:
-    """Say which flags give back what a file without times and unit loses; returns the frames per second.
-
-    Args:
-        track: what is written.
-        path: of the file.
-        keeps_fps: the format holds the frame rate itself.
-        scale: what the format's translations are read as.
+def check_holds(chosen: Format, track: CameraTrack, path: Path) -> None:
+    """Refuse what a format would change in a track; log what it leaves out and which flag gives it back.
 
     Raises:
-        ValueError: as `frame_rate`.
+        ValueError: the track zooms and the format has one lens; it has no times and the track's are uneven.
     """
-    fps = frame_rate(track, path)
-    if not keeps_fps:
-        logger.warning("%s: this format has no times; read it back with fps=%g (--fps %g)", path, fps, fps)
-    if float(track.times[0].abs()) > _SAME:
-        logger.warning("%s: its times start at %g s; they will start at 0", path, float(track.times[0]))
-    if track.scale != scale:
-        logger.warning("%s: the track is %s; this format's translations are read as %s", path, track.scale, scale)
-    return fps
+    if chosen.lens == "constant":
+        one_lens(track, path)
+    if chosen.lens == "none":
+        logger.warning("%s: format '%s' holds no intrinsics; they are not written", path, chosen.name)
+    if not chosen.holds_times:
+        fps = frame_rate(track, path)
+        logger.warning("%s: format '%s' holds no times; read it back with fps=%g (--fps)", path, chosen.name, fps)
+        if float(track.times[0].abs()) > _SAME:
+            logger.warning("%s: its times start at %g s; they will start at 0", path, float(track.times[0]))
+    if chosen.scale not in ("any", track.scale):
+        told = "%s: the track is %s; the translations of format '%s' are read as %s"
+        logger.warning(told, path, track.scale, chosen.name, chosen.scale)
 
 
 def one_lens(track: CameraTrack, path: Path) -> Float64[Tensor, "4"]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from camera.formats.array_parts import as_matrices, repeated
 from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request
-from camera.formats.losses import note_lost, pixel_intrinsics
+from camera.formats.losses import pixel_intrinsics
 from camera.formats.npz import array_names, read_array, write_npy
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -147,11 +147,10 @@ def write_lingbot(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write poses.npy and intrinsics.npy, float32, with intrinsics of 480 x 832 pixels, which stand for any size.
 
     Raises:
-        ValueError: another size is asked for, or the frames are not evenly spaced.
+        ValueError: another size is asked for.
     """
     if size not in (None, LINGBOT_SIZE):
         raise ValueError(f"{path}: LingBot-World reads its intrinsics as of 480x832 pixels; leave size (--size) out")
-    note_lost(track, path)
     lens_px = pixel_intrinsics(track, LINGBOT_SIZE, path)
     write_npy(path / "intrinsics.npy", lens_px.numpy().astype(np.float32))
     write_npy(path / "poses.npy", track.c2w.numpy().astype(np.float32))
@@ -180,5 +179,7 @@ FORMATS: Sequence[Format] = (
         read_lingbot,
         write_lingbot,
         precision=1e-6,
+        holds_times=False,
+        scale="unknown",
     ),
 )

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera.formats import save_trajectory
 from camera.formats.arrays import FORMATS
 from camera.formats.core import Request
 from camera.formats.sample import Sample
@@ -212,20 +213,20 @@ def test_what_they_cannot_hold_is_refused_or_told(tmp_path, caplog):
     lens = torch.tensor([[0.5, 0.8, 0.5, 0.5]], dtype=torch.float64).expand(3, 4).clone()
     track = CameraTrack(torch.tensor(C2W).double(), lens, torch.tensor([1, 1.25, 1.5]).double(), "relative")
     with pytest.raises(ValueError, match="one focal length a frame; frame 0 has 320 across and 384 pixels down"):
-        BY_NAME["dust3r"].write(track, tmp_path / "a.npz", SIZE)
+        save_trajectory(track, tmp_path / "a.npz", "dust3r", SIZE)
     with pytest.raises(ValueError, match=r"end the name in \.npz"):
-        BY_NAME["vggt"].write(track, tmp_path / "a.npy", SIZE)
+        save_trajectory(track, tmp_path / "a.npy", "vggt", SIZE)
     with pytest.raises(ValueError, match=r"end the name in \.npy"):
-        BY_NAME["numpy"].write(track, tmp_path / "a.npz", None)
+        save_trajectory(track, tmp_path / "a.npz", "numpy")
     with pytest.raises(ValueError, match="as of 480x832 pixels; leave size"):
-        BY_NAME["lingbot"].write(track, tmp_path / "a", SIZE)
+        save_trajectory(track, tmp_path / "a", "lingbot", SIZE)
     uneven = CameraTrack(track.c2w, lens, track.times**2)
     for name in ("vggt", "sana", "numpy"):
         with pytest.raises(ValueError, match="are not even"):
-            BY_NAME[name].write(uneven, tmp_path / "a.npz", SIZE)
+            save_trajectory(uneven, tmp_path / "a.npz", name, SIZE)
     assert not list(tmp_path.iterdir())
     with caplog.at_level(logging.WARNING, "omnicam"):
-        BY_NAME["numpy"].write(track, tmp_path / "a.npy", None)
+        save_trajectory(track, tmp_path / "a.npy", "numpy")
     for words in ("--fps 4", "times start at 1 s", "the lens is lost", "the track is relative"):
         assert words in caplog.text
 

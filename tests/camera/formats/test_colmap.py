@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera.formats import save_trajectory
 from camera.formats.colmap import FORMATS
 from camera.formats.colmap_model import MODELS
 from camera.formats.core import Request
@@ -127,15 +128,15 @@ def test_what_it_cannot_hold_is_refused_or_told(tmp_path, caplog):
     lens = torch.tensor([[0.5, 2 / 3, 0.5, 0.5]], dtype=torch.float64).expand(3, 4).clone()
     track = CameraTrack(torch.tensor(C2W).double(), lens, torch.tensor([0, 0.25, 0.5]).double(), "metric")
     with pytest.raises(ValueError, match=r"pass size=\(height, width\)"):
-        TEXT.write(track, tmp_path / "m", None)
+        save_trajectory(track, tmp_path / "m", "colmap", None)
     with caplog.at_level(logging.WARNING, "omnicam"):
-        TEXT.write(track, tmp_path / "m", SIZE)
+        save_trajectory(track, tmp_path / "m", "colmap", SIZE)
     assert "--fps 4" in caplog.text and "the track is metric" in caplog.text
     assert_known_path(load(TEXT, tmp_path / "m"))
     last = (tmp_path / "m" / "images.txt").read_text().split("\n")[-3].split()
     assert [float(number) for number in last[1:8]] == pytest.approx([HALF, 0, -HALF, 0, 0, 0, -1])
     with pytest.raises(ValueError, match=r"holds a model as \.txt"):
-        BINARY.write(track, tmp_path / "m", SIZE)
+        save_trajectory(track, tmp_path / "m", "colmap_bin", SIZE)
 
 
 @pytest.mark.parametrize("name", ["cameras.bin", "images.bin"])

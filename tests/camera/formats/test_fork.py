@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 
 from camera.conventions import from_opencv_c2w
+from camera.formats import save_trajectory
 from camera.formats.core import Request
 from camera.formats.fork import FORMATS
 from camera.formats.sample import Sample
@@ -82,7 +83,7 @@ def test_without_a_convention_the_evidence_is_shown(file):
 @given(tracks(zoom=False))
 def test_written_and_read_it_is_the_same(tmp_path_factory, track):
     path = tmp_path_factory.mktemp("fork") / "a.safetensors"
-    FORK.write(track, path, None)
+    save_trajectory(track, path, "fork")
     assert {key: tuple(value.shape) for key, value in read_tensors(path).items()} == {
         "intrinsics": (4,),
         "extrinsics": (len(track), 4, 4),
@@ -95,13 +96,13 @@ def test_what_it_cannot_hold_is_refused_or_told(tmp_path, caplog):
     track = compile([Move(0, 1, 1.0, "right")], 9, 8.0)
     zoom = CameraTrack(track.c2w, track.intrinsics * torch.linspace(1, 2, 9)[:, None].double(), track.times)
     with pytest.raises(ValueError, match=r"a\.safetensors: this format has one lens.*changes at frame 1"):
-        FORK.write(zoom, tmp_path / "a.safetensors", None)
+        save_trajectory(zoom, tmp_path / "a.safetensors", "fork")
     uneven = CameraTrack(track.c2w, track.intrinsics, track.times**2)
     with pytest.raises(ValueError, match="has no times, and those of the track are not even"):
-        FORK.write(uneven, tmp_path / "a.safetensors", None)
+        save_trajectory(uneven, tmp_path / "a.safetensors", "fork")
     assert not list(tmp_path.iterdir())
     with caplog.at_level(logging.WARNING, "omnicam"):
-        FORK.write(track, tmp_path / "a.safetensors", None)
+        save_trajectory(track, tmp_path / "a.safetensors", "fork")
     assert "--fps 8" in caplog.text and "the track is relative" in caplog.text
 
 
