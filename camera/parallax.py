@@ -173,9 +173,16 @@ def _moved(pose: Float32[Tensor, "4 4"], points: Float32[Tensor, "3 H W"]) -> Fl
 
 def _normals(points: Float32[Tensor, "3 H W"]) -> Float32[Tensor, "3 H W"]:
     """Directions square to the surface, of any length, on the side that the first camera saw."""
-    down, right = torch.gradient(points, dim=(1, 2))
-    normal = torch.linalg.cross(right, down, dim=0)
+    normal = torch.linalg.cross(_along(points, 2), _along(points, 1), dim=0)
     return torch.where((normal * points).sum(dim=0) > 0, -normal, normal)
+
+
+def _along(points: Float32[Tensor, "3 H W"], axis: int) -> Float32[Tensor, "3 H W"]:
+    """Step to a neighbour along an axis: of the two, the one that is nearer in depth, so on the same surface."""
+    step = points.diff(dim=axis)
+    last = step.narrow(axis, step.shape[axis] - 1, 1)
+    onward, back = torch.cat((step, last), dim=axis), torch.cat((step.narrow(axis, 0, 1), step), dim=axis)
+    return torch.where(onward[2].abs() <= back[2].abs(), onward, back)
 
 
 def _z_buffer(
@@ -196,7 +203,7 @@ def _z_buffer(
     buffer = torch.zeros(height * width).scatter_reduce_(0, place, inverse[inside], "amax").view(height, width).numpy()
     gap = _widest_gap(u, v, points[2], inside)
     # a gap, or a farther point seen through one, has nearer points on both sides
-    closed = cv2.morphologyEx(buffer, cv2.MORPH_CLOSE, np.ones((gap, gap), np.uint8), borderValue=0.0)
+    closed = cv2.morphologyEx(buffer, cv2.MORPH_CLOSE, np.ones((gap, gap), np.uint8))
     return np.where(closed > buffer * (1 + _SAME_SURFACE), closed, buffer)
 
 
