@@ -65,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if other is not None and other.scale != track.scale:
         log.warning("--compare: scales differ (%s and %s); both are drawn as they are", track.scale, other.scale)
     image = None if args.image is None else fitted_image(args, track)
+    ground = None if image is None else scene_of(args, track, image, scene)
     draw(args, stem, track, other, image)
-    if image is not None:
-        write_preview(args, stem, track, image, scene)
+    if image is not None and ground is not None:
+        write_preview(stem, track, image, ground)
+        log.info("preview: %s.mp4 (scene: %s), contact sheet: %s_sheet.png", stem, scene, stem)
     return 0
 
 
@@ -134,52 +136,51 @@ def draw(
     log.info("page: %s.html (open it in a browser)", stem)
 
 
-def write_preview(args: argparse.Namespace, stem: Path, track: "CameraTrack", image: "np.ndarray", scene: str) -> None:
+def scene_of(args: argparse.Namespace, track: "CameraTrack", image: "np.ndarray", scene: str) -> "float | np.ndarray":
+    """What the image stands on: the distance of a plane, or the z-depth [H, W] of the room or of `--depth`."""
+    from camera.depth import fit_depth, read_depth, z_depth
+    from camera.parallax import room_depth, scene_distance
+    from common.media import probe_image
+
+    known = args.distance is not None or track.scale == "relative"
+    distance = scene_distance(track) if args.distance is None else args.distance
+    absolute = scene == "depth" and args.depth_kind == "metric" and not known
+    if not (known or absolute):
+        log.warning("nothing says how far the scene is; taken is %.3g, in the unit of the path (--distance)", distance)
+    height, width = image.shape[:2]
+    if scene == "plane":
+        return distance
+    if scene == "room":
+        return room_depth(height, width, track.intrinsics[0], distance)
+    source_width, source_height = probe_image(args.image)
+    values = read_depth(args.depth)
+    try:
+        depth = z_depth(values, args.depth_kind, None if absolute else distance, args.depth_factor)
+        return fit_depth(depth, (source_height, source_width), (height, width))
+    except ValueError as error:
+        raise ValueError(f"--depth {args.depth}: {error}") from None
+
+
+def write_preview(stem: Path, track: "CameraTrack", image: "np.ndarray", ground: "float | np.ndarray") -> None:
     """Render the image along the path; a long path is thinned out, at the speed it has."""
     import numpy as np
 
-    from camera.parallax import depth_frames, plane_frames, scene_distance
+    from camera.parallax import depth_frames, plane_frames
     from common.media import contact_sheet, write_image, write_video
     from common.progress import progress
 
-    seconds = float(track.times[-1] - track.times[0])
+    first, last = float(track.times[0]), float(track.times[-1])
     count = min(len(track), _MAX_PREVIEW_FRAMES)
-    thinned = track.rebased().at(np.linspace(float(track.times[0]), float(track.times[-1]), count).tolist())
-    distance = scene_distance(track) if args.distance is None else args.distance
-    if args.distance is None and track.scale != "relative" and args.depth_kind != "metric":
-        log.warning("the file does not say how far its scene is; taken is %.3g (--distance)", distance)
-    if scene == "plane":
-        rendered = plane_frames(image, thinned, distance)
-    else:
-        rendered = depth_frames(image, thinned, scene_depth(args, track, image, scene, distance))
+    thinned = track.rebased().at(np.linspace(first, last, count).tolist())
+    flat = not isinstance(ground, np.ndarray)
+    rendered = plane_frames(image, thinned, ground) if flat else depth_frames(image, thinned, ground)
     frames = []
     with progress(count, "preview", "frame") as bar:
         for frame in rendered:
             frames.append(frame)
             bar.update()
-    write_video(f"{stem}.mp4", np.stack(frames), (count - 1) / seconds if count > 1 else 1.0)
+    write_video(f"{stem}.mp4", np.stack(frames), (count - 1) / (last - first) if count > 1 else 1.0)
     write_image(f"{stem}_sheet.png", contact_sheet(frames, columns=4, count=8))
-    log.info("preview: %s.mp4 (%d frames, scene: %s), contact sheet: %s_sheet.png", stem, count, scene, stem)
-
-
-def scene_depth(
-    args: argparse.Namespace, track: "CameraTrack", image: "np.ndarray", scene: str, distance: float
-) -> "np.ndarray":
-    """z-depth [H, W] of the room, or of the file of `--depth`."""
-    from camera.depth import fit_depth, read_depth, z_depth
-    from camera.parallax import room_depth
-    from common.media import probe_image
-
-    height, width = image.shape[:2]
-    if scene == "room":
-        return room_depth(height, width, track.intrinsics[0], distance)
-    absolute = args.depth_kind == "metric" and args.distance is None and track.scale != "relative"
-    source_width, source_height = probe_image(args.image)
-    try:
-        depth = z_depth(read_depth(args.depth), args.depth_kind, None if absolute else distance, args.depth_factor)
-        return fit_depth(depth, (source_height, source_width), (height, width))
-    except ValueError as error:
-        raise ValueError(f"--depth {args.depth}: {error}") from None
 
 
 if __name__ == "__main__":
