@@ -24,6 +24,7 @@ from camera.track import CameraTrack
 from common.files import atomic_path
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("page.js", "page_control.js")
 _UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
 _PLACE = re.compile(r"\{\{(title|data|script)\}\}")
 _ROTATION_STEP = 1e-6
@@ -58,7 +59,7 @@ def write_page(
     parts = {
         "title": html.escape(title),
         "data": _as_script(_content({name: track.rebased() for name, track in named.items()}, image)),
-        "script": (_HERE / "page.js").read_text(encoding="utf-8"),
+        "script": "\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     }
     # in one pass, so that a title that looks like a place is not filled again
     page = _PLACE.sub(lambda place: parts[place[1]], (_HERE / "page.html").read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ from common.files import atomic_path
 
 _UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
 _TITLE_LINES = 3
-_COLOURS = ("#1f6fb4", "#e07b00", "#2e8b57")
+_STYLES = (("-", "#1f6fb4"), ("--", "#e07b00"), ("-.", "#2e8b57"))
 _ZOOMS = 1e-3
 _Curves = list[tuple[str, Float64[Tensor, "N"]]]
 
@@ -83,10 +83,10 @@ def _time_range(tracks: list[CameraTrack]) -> tuple[float, float]:
 def _draw_views(figure: FigureBase, tracks: list[CameraTrack], colours: ScalarMappable) -> None:
     axes = figure.subplot_mosaic([["perspective", "top"], ["perspective", "side"]], width_ratios=(1.45, 1))
     unit, depth = _UNITS[tracks[0].scale], frustum_depth(tracks)
-    names = ["", ""] if len(tracks) == 1 else ["first", "second"]
+    names = [""] if len(tracks) == 1 else ["first", "second"]
     scenes = [
         scene_of(track, shade, name, depth)
-        for track, shade, name in zip(tracks, (colours, OTHER_COLOUR), names, strict=False)
+        for track, shade, name in zip(tracks, [colours, OTHER_COLOUR][: len(tracks)], names, strict=True)
     ]
     draw_perspective(axes["perspective"], scenes)
     axes["perspective"].legend(loc="upper left", framealpha=0.8, fontsize=9)
@@ -110,7 +110,7 @@ def _draw_curves(figure: FigureBase, tracks: list[CameraTrack]) -> None:
     if max(float(curve.max() - curve.min()) for fov in fovs for _, curve in fov) > _ZOOMS:
         panels["Field of view (deg)"] = fovs
     for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for track, named, dotted in zip(tracks, curves, (False, True), strict=False):
+        for track, named, dotted in zip(tracks, curves, [False, True][: len(tracks)], strict=True):
             _draw_panel(axes, track, named, span, dotted=dotted)
         if max(float(curve.abs().max()) for named in curves for _, curve in named) < STILL:
             axes.set_ylim(-1, 1)
@@ -125,7 +125,7 @@ def _draw_curves(figure: FigureBase, tracks: list[CameraTrack]) -> None:
 def _draw_panel(axes: Axes, track: CameraTrack, named: _Curves, span: tuple[float, float], *, dotted: bool) -> None:
     """Rates, one a frame interval, as steps; values, one a frame, as lines."""
     times = track.times if len(track) > 1 else torch.tensor(span, dtype=torch.float64)
-    for (name, curve), style, colour in zip(named, ("-", "--", "-."), _COLOURS, strict=False):
+    for (name, curve), (style, colour) in zip(named, _STYLES[: len(named)], strict=True):
         line = {"color": colour, "linestyle": ":" if dotted else style, "linewidth": 1.6, "alpha": 0.8 if dotted else 1}
         label = None if dotted else name
         if len(curve) == len(times):
