@@ -39,6 +39,7 @@ __all__ = [
     "MIN_FOCAL",
     "START_DISTANCE",
     "TURN_DEG_PER_S",
+    "check_limits",
     "compile",
     "compile_at",
 ]
@@ -88,13 +89,21 @@ def compile_at(
         raise ValueError("times: expected one or more numbers of seconds, 0 or more, increasing")
     seconds = times.detach().cpu().numpy()
     line = timeline(moves)
-    last = float(seconds[-1])
-    _refuse_collision(line, last)
-    _refuse_wide_lens(line, last)
+    _check_limits(line, float(seconds[-1]))
     lens = _per_frame(intrinsics, len(times))
     if line.rates[:, ZOOM].any():
         lens[:, :2] *= torch.from_numpy(coordinates(line, seconds)[3])[:, None]
     return CameraTrack(torch.from_numpy(rig_poses(line, seconds)), lens, times, scale="relative")
+
+
+def check_limits(moves: Sequence[Move], seconds: float) -> None:
+    """Raise the ValueError of `compile` for moves that run into a limit within a video of `seconds`, if they do."""
+    _check_limits(timeline(moves), seconds)
+
+
+def _check_limits(line: Timeline, last: float) -> None:
+    _refuse_collision(line, last)
+    _refuse_wide_lens(line, last)
 
 
 def _per_frame(
