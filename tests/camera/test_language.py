@@ -18,6 +18,8 @@ from camera.language import (
     parse,
     split_caption,
 )
+from camera.lint import lint
+from camera.trajectory import compile
 from camera.words import EASES, OPTIONAL_TAGS, TRUCKS, ZOOMS
 
 FUZZ_CASES = int(os.environ.get("OMNICAM_FUZZ", "100"))
@@ -337,3 +339,31 @@ def test_any_text_is_read_or_refused_by_our_error(text):
         assert error.mistakes
     else:
         assert parse(format(moves)) == moves
+
+
+@st.composite
+def nearly_right(draw):
+    """A right text with a few characters taken out, put in or changed."""
+    text = format(draw(st.lists(all_moves, min_size=1, max_size=3)))
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(text)))
+        put = draw(st.sampled_from(["", " ", "<", ">", "/", "0", "9", "e", "-", ".", "left", "in", "<sep>"]))
+        text = text[:start] + put + text[start + draw(st.integers(0, 8)) :]
+    return text
+
+
+@settings(max_examples=FUZZ_CASES)
+@given(nearly_right())
+def test_a_nearly_right_text_is_compiled_or_refused_by_our_errors(text):
+    try:
+        moves = parse(text)
+    except CameraTextError as error:
+        assert all(mistake.allowed and mistake.found for mistake in error.mistakes)
+        return
+    lint(moves, 9, 4.0)
+    try:
+        track = compile(moves, 9, 4.0)
+    except ValueError as error:
+        assert re.match("the moves bring the (camera|focal length)", str(error))
+    else:
+        assert bool(track.c2w.isfinite().all())
