@@ -341,20 +341,17 @@ def test_any_text_is_read_or_refused_by_our_error(text):
         assert parse(format(moves)) == moves
 
 
-@st.composite
-def nearly_right(draw):
-    """A right text with a few characters taken out, put in or changed."""
-    text = format(draw(st.lists(all_moves, min_size=1, max_size=3)))
-    for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, len(text)))
-        put = draw(st.sampled_from(["", " ", "<", ">", "/", "0", "9", "e", "-", ".", "left", "in", "<sep>"]))
-        text = text[:start] + put + text[start + draw(st.integers(0, 8)) :]
-    return text
+puts = st.sampled_from(["", " ", "<", ">", "/", "0", "9", "e", "-", ".", "left", "in", "<sep>"])
+edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), puts), max_size=3)
 
 
 @settings(max_examples=FUZZ_CASES)
-@given(nearly_right())
-def test_a_nearly_right_text_is_compiled_or_refused_by_our_errors(text):
+@given(st.lists(all_moves, min_size=1, max_size=3), edits)
+def test_a_nearly_right_text_is_compiled_or_refused_by_our_errors(moves, edits):
+    text = format(moves)
+    for place, taken, put in edits:
+        start = round(place * len(text))
+        text = text[:start] + put + text[start + taken :]
     try:
         moves = parse(text)
     except CameraTextError as error:
