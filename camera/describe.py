@@ -57,6 +57,16 @@ class _Stretch:
     high: _Rates
 
 
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What is to be written: a track in the camera of its first frame, its seconds counted from there."""
+
+    times: Float64[np.ndarray, "F"]
+    poses: Float64[np.ndarray, "F 4 4"]
+    zoom: Float64[np.ndarray, "F"]
+    tolerance: float
+
+
 _Reading = Callable[[_Rig, Float64[np.ndarray, "4 4"], _Rates], "_Rates | None"]
 
 
@@ -80,12 +90,12 @@ def describe(track: CameraTrack, tolerance: float = 1e-9) -> list[Move]:
         raise ValueError(f"tolerance {tolerance}: expected a number above 0")
     poses = track.rebased().c2w.cpu().numpy()
     times = (track.times - track.times[0]).cpu().numpy()
-    zoom = _zoom_factors(track, tolerance)
+    goal = _Goal(times, poses, _zoom_factors(track, tolerance), tolerance)
     rig = _Rig((0.0, 0.0), START_DISTANCE, 1.0, np.array((0.0, 0.0, START_DISTANCE)), np.eye(3))
     moves: list[Move] = []
     frame = 0
     while frame < len(times) - 1:
-        stretch, written = _next_stretch(rig, frame, times, poses, zoom, tolerance)
+        stretch, written = _next_stretch(rig, frame, goal)
         moves.extend(written)
         amount = sum((np.array(rates_of(move)) for move in written), np.zeros(COLUMNS))
         rig = _after(rig, amount * (times[stretch.end] - times[frame]))
@@ -106,57 +116,42 @@ def _zoom_factors(track: CameraTrack, tolerance: float) -> Float64[np.ndarray, "
     return factors[:, 0]
 
 
-def _next_stretch(
-    rig: _Rig,
-    frame: int,
-    times: Float64[np.ndarray, "F"],
-    poses: Float64[np.ndarray, "F 4 4"],
-    zoom: Float64[np.ndarray, "F"],
-    tolerance: float,
-) -> tuple[_Stretch, list[Move]]:
+def _next_stretch(rig: _Rig, frame: int, goal: _Goal) -> tuple[_Stretch, list[Move]]:
     """The longer of the two readings of the frames after `frame`, then the one with fewer moves, then the orbit."""
     found: list[tuple[_Stretch, list[Move]]] = []
     for reading in (_as_orbit, _as_truck):
-        stretch = _reach(reading, rig, frame, times, poses, zoom, tolerance)
+        stretch = _reach(reading, rig, frame, goal)
         if stretch is not None:
-            span = float(times[frame]), float(times[stretch.end])
+            span = float(goal.times[frame]), float(goal.times[stretch.end])
             found.append((stretch, spell(span, stretch.low, stretch.high)))
     if not found:
         raise ValueError(
-            f"the camera at {times[frame + 1]:g} s cannot be written: it comes nearer than {MIN_DISTANCE} to the point "
-            "it looks at, or moves, turns or zooms faster than the language's largest speed"
+            f"the camera at {goal.times[frame + 1]:g} s cannot be written: it comes nearer than {MIN_DISTANCE} to the "
+            "point it looks at, or moves, turns or zooms faster than the language's largest speed"
         )
     return min(found, key=lambda item: (-item[0].end, len(item[1])))
 
 
-def _reach(
-    reading: _Reading,
-    rig: _Rig,
-    frame: int,
-    times: Float64[np.ndarray, "F"],
-    poses: Float64[np.ndarray, "F 4 4"],
-    zoom: Float64[np.ndarray, "F"],
-    tolerance: float,
-) -> _Stretch | None:
+def _reach(reading: _Reading, rig: _Rig, frame: int, goal: _Goal) -> _Stretch | None:
     """The longest stretch from `frame` on in one reading; None when it does not even reach the next frame.
 
     Each frame allows a range of slopes per coordinate; the stretch ends where they have none in common.
     """
-    room = np.full(COLUMNS, tolerance * _SHARE)
+    room = np.full(COLUMNS, goal.tolerance * _SHARE)
     floor = np.full(COLUMNS, -np.inf)
     floor[2], floor[ZOOM] = MIN_DISTANCE - rig.distance + _MARGIN, MIN_FOCAL - rig.zoom + _MARGIN
     low, high, made = -MOST_RATES, MOST_RATES, np.zeros(COLUMNS)
     stretch = None
-    for later in range(frame + 1, len(times)):
-        amount = reading(rig, poses[later], made)
+    for later in range(frame + 1, len(goal.times)):
+        amount = reading(rig, goal.poses[later], made)
         if amount is None:
             break
         made = amount
-        made[ZOOM] = zoom[later] - rig.zoom
+        made[ZOOM] = goal.zoom[later] - rig.zoom
         slack = room.copy()
         # an angle moves the camera by the distance times as much
         slack[:2] /= max(1.0, rig.distance + made[2])
-        span = times[later] - times[frame]
+        span = goal.times[later] - goal.times[frame]
         low = np.maximum(low, np.maximum(made - slack, floor) / span)
         high = np.minimum(high, (made + slack) / span)
         if (low > high).any():

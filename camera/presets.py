@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from camera import preset_moves as made
 from camera.language import Move
 from camera.preset_moves import Wish
-from camera.trajectory import compile_at
+from camera.trajectory import check_limits
 from camera.words import is_number, nearest, read_number
 
 DEFAULT_SECONDS = 5.0
 """The 81 frames at 16 fps that Wan2.1 makes."""
+MAX_SECONDS = 3600.0
 _LEVEL = ("right", "left")
 
 
@@ -101,7 +100,7 @@ def preset(
 
     Args:
         name: one of PRESETS.
-        seconds: duration, above 0.
+        seconds: duration, above 0 and up to MAX_SECONDS.
         speed: multiplier as in the language. None is "high" (1), but for moves that would run into a limit (nearing
             the subject, zooming out) as slow as it takes to keep 40 % of the distance or focal length. For
             handheld it multiplies how far it trembles.
@@ -126,12 +125,14 @@ def preset(
     for option, value in (("seconds", seconds), ("speed", speed), ("degrees", degrees)):
         if value is not None and not (is_number(value) and value > 0):
             raise ValueError(f"preset '{name}' with {option} {value}: expected a number above 0")
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"preset '{name}' with seconds {seconds}: expected a number above 0 and up to {MAX_SECONDS:g}")
     if seed is not None and seed < 0:
         raise ValueError(f"preset '{name}' with seed {seed}: expected a whole number, 0 or more")
     chosen = side or (found.sides[0] if found.sides else "")
     try:
         moves = found.make(Wish(seconds, speed, chosen, degrees, seed or 0))
-        compile_at(moves, torch.tensor([0.0, seconds], dtype=torch.float64))
+        check_limits(moves, seconds)
     except ValueError as error:
         raise ValueError(f"preset '{name}' of {seconds:g} s: {error}") from None
     return moves

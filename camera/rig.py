@@ -16,8 +16,10 @@ Coordinates = tuple[
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 # of the phase per part: 8 nodes then integrate its sine and cosine to the last digit
 _MOST_PHASE = 1.0
-# of the turn per step, and steps per joint interval: see tests/camera/test_rig.py for the error they leave
-_MOST_TURN, _LEAST_STEPS = 0.02, 256
+# steps of a joint interval that turns by x radians: x / _MOST_TURN, but at least _LEAST_STEPS * sqrt(x), since the
+# first error goes with x^2 / steps^4; what is left is below 1e-10, see tests/camera/test_rig.py
+_MOST_TURN, _LEAST_STEPS = 0.02, 128.0
+_MOST_STEPS = 2**16
 _GAUSS = 0.5 - np.sqrt(3) / 6
 
 
@@ -89,11 +91,12 @@ def _turn_edges(line: Timeline, last: float) -> Float64[np.ndarray, "E"]:
     active = (line.starts < middles[:, None]) & (middles[:, None] < line.ends)
     axes = (active.astype(np.float64) @ speed > 0).sum(axis=1)
     eased = (active & (line.ease[:, 1] != 0) & speed.any(axis=1)).any(axis=1)
-    steps = np.where((axes > 1) & eased, _LEAST_STEPS, 1)
-    if (steps == 1).all():
+    mixed = (axes > 1) & eased
+    if not mixed.any():
         return edges
     angle = np.diff(amounts(line, edges) @ speed.sum(axis=1))
-    return refined(edges, np.where(steps > 1, np.clip(np.ceil(angle / _MOST_TURN), steps, 2**16), 1).astype(np.int64))
+    steps = np.ceil(np.clip(np.maximum(angle / _MOST_TURN, _LEAST_STEPS * np.sqrt(angle)), 1, _MOST_STEPS))
+    return refined(edges, np.where(mixed, steps, 1).astype(np.int64))
 
 
 def _magnus(

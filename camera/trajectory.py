@@ -39,6 +39,7 @@ __all__ = [
     "MIN_FOCAL",
     "START_DISTANCE",
     "TURN_DEG_PER_S",
+    "check_limits",
     "compile",
     "compile_at",
 ]
@@ -88,13 +89,40 @@ def compile_at(
         raise ValueError("times: expected one or more numbers of seconds, 0 or more, increasing")
     seconds = times.detach().cpu().numpy()
     line = timeline(moves)
-    last = float(seconds[-1])
-    _refuse_collision(line, last)
-    _refuse_wide_lens(line, last)
+    _check_limits(line, float(seconds[-1]))
     lens = _per_frame(intrinsics, len(times))
     if line.rates[:, ZOOM].any():
         lens[:, :2] *= torch.from_numpy(coordinates(line, seconds)[3])[:, None]
     return CameraTrack(torch.from_numpy(rig_poses(line, seconds)), lens, times, scale="relative")
+
+
+def check_limits(moves: Sequence[Move], seconds: float) -> None:
+    """Raise the ValueError of `compile` for moves that run into a limit within a video of `seconds`, if they do."""
+    _check_limits(timeline(moves), seconds)
+
+
+def _check_limits(line: Timeline, last: float) -> None:
+    if near := _first_below(line, _DISTANCE, MIN_DISTANCE, last):
+        raise ValueError(
+            f"the moves bring the camera to {near[0]:.3g} of the subject by {near[1]:g} s, nearer than {MIN_DISTANCE} "
+            f"(the start distance is {START_DISTANCE}): make the forward moves shorter or slower, or go backward first"
+        )
+    if wide := _first_below(line, ZOOM, MIN_FOCAL, last):
+        raise ValueError(
+            f"the moves bring the focal length to {wide[0]:.3g} of the starting one by {wide[1]:g} s, below "
+            f"{MIN_FOCAL}: make the moves that zoom out shorter or slower, or zoom in first"
+        )
+
+
+def _first_below(line: Timeline, column: int, limit: float, last: float) -> tuple[float, float] | None:
+    """Value and time (s) of the first extreme of distance or focal factor below a limit, frame or not; or None."""
+    if not line.rates[:, column].any():
+        return None
+    times = extreme_times(line, column, last)
+    _, _, distance, focal = coordinates(line, times)
+    values = distance if column == _DISTANCE else focal
+    below = np.flatnonzero(values < limit)
+    return (float(values[below[0]]), float(times[below[0]])) if len(below) else None
 
 
 def _per_frame(
@@ -105,31 +133,3 @@ def _per_frame(
     if rows.shape not in {(4,), (frames, 4)}:
         raise ValueError(f"intrinsics {list(rows.shape)}: expected [4] or [{frames}, 4], normalised fx, fy, cx, cy")
     return rows.expand(frames, 4).clone()
-
-
-def _refuse_collision(line: Timeline, last: float) -> None:
-    """Look at every time of the video, not only at its frames."""
-    if not line.rates[:, _DISTANCE].any():
-        return
-    times = extreme_times(line, _DISTANCE, last)
-    distance = coordinates(line, times)[2]
-    near = np.flatnonzero(distance < MIN_DISTANCE)
-    if len(near):
-        raise ValueError(
-            f"the moves bring the camera to {distance[near[0]]:.3g} of the subject by {times[near[0]]:g} s, "
-            f"nearer than {MIN_DISTANCE} (the start distance is {START_DISTANCE}): make the forward moves shorter or "
-            "slower, or go backward first"
-        )
-
-
-def _refuse_wide_lens(line: Timeline, last: float) -> None:
-    if not line.rates[:, ZOOM].any():
-        return
-    times = extreme_times(line, ZOOM, last)
-    focal = coordinates(line, times)[3]
-    wide = np.flatnonzero(focal < MIN_FOCAL)
-    if len(wide):
-        raise ValueError(
-            f"the moves bring the focal length to {focal[wide[0]]:.3g} of the starting one by {times[wide[0]]:g} s, "
-            f"below {MIN_FOCAL}: make the moves that zoom out shorter or slower, or zoom in first"
-        )

@@ -18,6 +18,8 @@ from camera.language import (
     parse,
     split_caption,
 )
+from camera.lint import lint
+from camera.trajectory import compile
 from camera.words import EASES, OPTIONAL_TAGS, TRUCKS, ZOOMS
 
 FUZZ_CASES = int(os.environ.get("OMNICAM_FUZZ", "100"))
@@ -337,3 +339,28 @@ def test_any_text_is_read_or_refused_by_our_error(text):
         assert error.mistakes
     else:
         assert parse(format(moves)) == moves
+
+
+puts = st.sampled_from(["", " ", "<", ">", "/", "0", "9", "e", "-", ".", "left", "in", "<sep>"])
+edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), puts), max_size=3)
+
+
+@settings(max_examples=FUZZ_CASES)
+@given(st.lists(all_moves, min_size=1, max_size=3), edits)
+def test_a_nearly_right_text_is_compiled_or_refused_by_our_errors(moves, edits):
+    text = format(moves)
+    for place, taken, put in edits:
+        start = round(place * len(text))
+        text = text[:start] + put + text[start + taken :]
+    try:
+        moves = parse(text)
+    except CameraTextError as error:
+        assert all(mistake.allowed and mistake.found for mistake in error.mistakes)
+        return
+    lint(moves, 9, 4.0)
+    try:
+        track = compile(moves, 9, 4.0)
+    except ValueError as error:
+        assert re.match("the moves bring the (camera|focal length)", str(error))
+    else:
+        assert bool(track.c2w.isfinite().all())

@@ -30,7 +30,7 @@ def near(actual, expected, tolerance=1e-9):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("seconds", [0.1, 3.7, 5, 60])
+@pytest.mark.parametrize("seconds", [0.5, 3.7, 5, 60])
 def test_every_preset_is_text_of_the_language_and_compiles(name, seconds):
     moves = preset(name, seconds)
     assert parse(format(moves)) == moves
@@ -163,6 +163,7 @@ def test_a_preset_is_read_from_text(text, expected):
         ("orbit degrees=nan", "degrees 'nan', expected a number"),
         ("orbit degrees=-9", "degrees -9.0: expected a number above 0"),
         ("orbit seconds=0", "seconds 0.0: expected a number above 0"),
+        ("crane seconds=3601", "seconds 3601.0: expected a number above 0 and up to 3600"),
         ("pan-left speed=1 degrees=9", "with a speed and with degrees: give one of them"),
         ("pan-left degrees=9999", "preset 'pan-left' of 5 s: move with rotate 'left1999.8'; allowed"),
         ("dolly-in speed=2", "preset 'dolly-in' of 5 s: the moves bring the camera to .* of the subject"),
