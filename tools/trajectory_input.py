@@ -131,7 +131,7 @@ def _from_text(text: str, args: argparse.Namespace) -> "CameraTrack":
 
 
 def _from_preset(text: str, args: argparse.Namespace) -> "CameraTrack":
-    from camera.presets import preset_from_text  # pyright: ignore[reportMissingImports]
+    from camera.presets import preset_from_text
     from camera.trajectory import compile
 
     arguments.check_ranges(args, frames=1, size=1)
@@ -139,7 +139,7 @@ def _from_preset(text: str, args: argparse.Namespace) -> "CameraTrack":
 
 
 def _from_file(given: str, args: argparse.Namespace) -> "CameraTrack":
-    from camera.formats import load_trajectory  # pyright: ignore[reportAttributeAccessIssue]
+    from camera.formats import load_trajectory
 
     size = None if args.size is None else (args.size[0], args.size[1])
     track = load_trajectory(given, convention=args.convention, fps=args.fps, size=size, format=args.format)
