@@ -64,7 +64,7 @@ def amounts(line: Timeline, times: Float64[np.ndarray, "T"]) -> Float64[np.ndarr
 
 def intensities(line: Timeline, times: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T M"]:
     """Rate of each move at each time over its mean rate: p'(u), 0 outside the move. Undefined at its two ends."""
-    u = (times[:, None] - line.starts) / line.durations
+    u = np.clip(times[:, None] - line.starts, 0.0, line.durations) / line.durations
     first, second, third = line.ease.T
     return np.where((u > 0) & (u < 1), first + u * (2 * second + u * (3 * third)), 0.0)
 
