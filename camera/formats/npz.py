@@ -32,7 +32,7 @@ _MAX_MEMBERS = 1000
 _MAGIC = b"\x93NUMPY"
 _DESCR = re.compile(r"['\"]descr['\"]\s*:\s*(?:['\"]([<>|=]?)([a-zA-Z?])(\d{0,4})['\"]|(\[))")
 _ORDER = re.compile(r"['\"]fortran_order['\"]\s*:\s*(True|False)")
-_SHAPE = re.compile(r"['\"]shape['\"]\s*:\s*\(((?:\s*\d{1,18}L?\s*,?)*)\)")
+_SHAPE = re.compile(r"['\"]shape['\"]\s*:\s*\((\s*(?:\d{1,18}L?\s*(?:,\s*\d{1,18}L?\s*)*,?\s*)?)\)")
 _SIZES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, OSError),
@@ -210,7 +210,7 @@ def _parse_header(stream: ByteStream, where: str) -> Header:
     descr, order, shape = (pattern.search(text) for pattern in (_DESCR, _ORDER, _SHAPE))
     if len(raw) < length or descr is None or order is None or shape is None:
         raise ValueError(f"{where}: its header is damaged (byte {8 + digits}); expected descr, fortran_order and shape")
-    sides = tuple(int(side.strip().rstrip("L")) for side in shape[1].split(",") if side.strip())
+    sides = tuple(int(side) for side in re.findall(r"\d+", shape[1]))
     dtype = "record" if descr[4] else f"{descr[1] or '='}{descr[2]}{descr[3]}"
     return Header(sides, dtype, order[1] == "True")
 

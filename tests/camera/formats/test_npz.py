@@ -61,6 +61,7 @@ def test_a_file_cut_at_any_byte_or_with_too_many_is_refused(tmp_path):
         (header("{'descr': '<M8', 'fortran_order': False, 'shape': (2, 4, 4), }"), "dtype <M8"),
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 4, 4), }"), "header is damaged"),
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': __import__('os'), }"), "header is damaged"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2 4, 4), }"), "header is damaged"),
         (header("{'descr': '<f8', 'shape': (2, 4, 4), }"), "header is damaged"),
         (b"\x93NUMPY\x09\x00" + bytes(200), "header of version 9"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(200), "and 4294967295 bytes"),
