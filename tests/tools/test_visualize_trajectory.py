@@ -68,9 +68,6 @@ def test_a_preset_is_found_by_its_name_and_by_the_flag():
 
 
 def test_a_camera_file_is_read(tmp_path):
-    import camera.formats as formats
-    if not hasattr(formats, "load_trajectory"):
-        pytest.skip("camera.formats.load_trajectory is not there yet")
     track = compile([Move(0, 1, 1.0, "right")], 33, 8.0)
     track.save(tmp_path / "clip_wan_camera.safetensors")
     read = resolved(tmp_path / "clip_wan_camera.safetensors")
