@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.language import Move
-from camera.poses import rotation_vector
+from camera.poses import invert, log_se3
 from camera.track import CameraTrack
 
 COMPONENTS = ("pitch", "yaw", "roll", "x", "y", "z", "zoom")
@@ -108,12 +108,14 @@ def speed_ratio(fast: Sequence[SegmentCheck], slow: Sequence[SegmentCheck]) -> f
 
 
 def motion_steps(track: CameraTrack) -> Float64[Tensor, "G 7"]:
-    """Motion between each frame and the next in the earlier camera's axes, as COMPONENTS; F = G + 1 frames."""
-    rotation = track.c2w[:, :3, :3]
-    turned_deg = rotation_vector(rotation[:-1].mT @ rotation[1:]).rad2deg()
-    moved = (rotation[:-1].mT @ track.c2w[:, :3, 3].diff(dim=0)[..., None])[..., 0]
+    """Motion between each frame and the next as COMPONENTS; F = G + 1 frames.
+
+    Turn and movement are those of the steady screw motion between the two poses (`camera.poses.log_se3`), in the
+    camera's own axes: an orbit so goes sideways alone, however far its frames lie apart.
+    """
+    linear, angular = log_se3(invert(track.c2w[:-1]) @ track.c2w[1:]).split(3, dim=-1)
     zoomed = track.intrinsics[:, :1].log2().diff(dim=0)
-    return torch.cat((turned_deg, moved, zoomed), dim=1)
+    return torch.cat((angular.rad2deg(), linear, zoomed), dim=1)
 
 
 def _check(number: int, move: Move, commanded: CameraTrack, measured: CameraTrack, scene_depth: float) -> SegmentCheck:
