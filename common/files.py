@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,20 +14,36 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The temporary file keeps the suffix (encoders look at it) and starts with a dot, so that no directory
     listing of ours takes it for data. On any error it is removed and `path` is left as it was.
     """
-    target = Path(path)
+    with atomic_paths([path]) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def atomic_paths(paths: Iterable[str | Path]) -> Iterator[tuple[Path, ...]]:
+    """As `atomic_path`, for files that belong together: none takes its place before all are whole on the disk."""
+    targets = [Path(path) for path in paths]
+    temporaries: list[Path] = []
+    try:
+        for target in targets:
+            temporaries.append(_temporary_beside(target))
+        yield tuple(temporaries)
+        for temporary in temporaries:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())
+        for temporary, target in zip(temporaries, targets, strict=True):
+            temporary.replace(target)
+    except BaseException:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary_beside(target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}.", suffix=target.suffix)
     os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    return Path(name)
 
 
 def _umask() -> int:

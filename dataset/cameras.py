@@ -1,10 +1,14 @@
 """From an item to the camera of its whole video, and from that to the rays of one clip."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
+import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from camera.formats import SourceVideo, Unstated, load_trajectory, split_member
 from camera.intrinsics import default_intrinsics
 from camera.language import CameraTextError, has_camera, parse
 from camera.plucker import latent_rays
@@ -12,18 +16,22 @@ from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
 from common.logs import get_logger
 from common.media import VideoInfo
+from dataset.fingerprint import file_fingerprint, text_fingerprint
 from dataset.sources import ItemGroup, MediaItem, shorten
 
 logger = get_logger("dataset")
 
 _SHOWN_MISTAKES = 5
+_FOLDER_FILES = {".txt", ".bin", ".npy", ".npz"}
+"""What the formats that are folders consist of."""
 
 
 def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] = 60.0) -> CameraTrack:
     """The camera of a whole video, on its own frame times (seconds of the file).
 
-    Taken from the item's camera file; without one, from the tags of the caption. An image has one pose, the
-    identity.
+    Taken from the item's camera file, of any format of `camera.formats`; without one, from the tags of the caption.
+    The first pose is the identity. What a camera file leaves out, and its format does not say, is the video's: the
+    frame rate, the size that pixels belong to, the lens.
 
     Args:
         item: the medium.
@@ -33,11 +41,13 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
 
     Raises:
         FileNotFoundError: the camera file is missing.
-        ValueError: the camera file or the tags are wrong, or there is neither.
+        ValueError: the camera file or the tags are wrong, or there is neither; or the file leaves open what cannot be
+            taken from the video, such as its convention (tells the command that converts it).
     """
-    if item.camera_file is not None:
-        return _from_file(item, info)
     intrinsics = default_intrinsics(info.width / info.height, lens) if isinstance(lens, int | float) else lens
+    if item.camera_file is not None:
+        known = torch.as_tensor(intrinsics, dtype=torch.float64)
+        return _from_file(item, item.camera_file, info, SourceVideo(info.fps, (info.height, info.width), known))
     if item.entry.media == "image":
         return compile_moves([], 1, info.fps, intrinsics)
     try:
@@ -46,19 +56,40 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
 
 
-def _from_file(item: MediaItem, info: VideoInfo) -> CameraTrack:
-    assert item.camera_file is not None
-    track = CameraTrack.load(item.camera_file)
+def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: SourceVideo) -> CameraTrack:
+    try:
+        track = load_trajectory(camera_file, video=video)
+    except Unstated as error:
+        raise ValueError(
+            f"{item.where}: {item.path.name}: {error}. For a data set it is said once, when the file is converted: "
+            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors {error.flags}, with --fps "
+            f"{info.fps:g} if the file has no times; then name OUT.safetensors instead"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
     if item.entry.media == "image":
         return track.at([float(track.times[0])]).rebased()
     frame, end = 1 / info.fps, (info.frames - 1) / info.fps
     first, last = float(track.times[0]), float(track.times[-1])
     if first > frame or last < end - frame:
         logger.warning(
-            f"{item.camera_file}: covers {first:.2f} to {last:.2f} s of {item.path.name}, which lasts from 0 to "
+            f"{camera_file}: covers {first:.2f} to {last:.2f} s of {item.path.name}, which lasts from 0 to "
             f"{end:.2f} s; outside, the camera stands still"
         )
-    return track
+    return track.rebased()
+
+
+def camera_fingerprint(camera_file: Path) -> str:
+    """Identity of the content of a camera file, or of all files of a folder that may belong to its trajectory.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+    """
+    path, member = split_member(camera_file)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in _FOLDER_FILES and file.is_file())
+        return text_fingerprint(*(f"{file.relative_to(path).as_posix()} {file_fingerprint(file)}" for file in files))
+    return file_fingerprint(path) if member is None else text_fingerprint(file_fingerprint(path), member)
 
 
 def check_cameras(groups: Sequence[ItemGroup]) -> None:

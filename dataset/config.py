@@ -39,7 +39,7 @@ class DatasetEntry:
     jsonl_file: Path | None = None
     """One JSON object per line: image_path or video_path, caption, optionally camera_file."""
     camera_directory: Path | None = None
-    """Folder with a camera track STEM.safetensors for items that name no camera file."""
+    """Folder with a trajectory STEM.safetensors, STEM of another suffix, or folder STEM, for items that name none."""
     resolution: tuple[int, int] = (960, 544)
     """(width, height): the area of the buckets; for images without bucketing the one size."""
     caption_extension: str | None = None

@@ -12,7 +12,7 @@ from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.cache import CacheHeader, read_header, source_metadata, write_latents, write_text
 from dataset.caching import CacheKind
-from dataset.cameras import check_cameras, item_track
+from dataset.cameras import camera_fingerprint, check_cameras, item_track
 from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
 from dataset.config import DatasetEntry
 from dataset.fingerprint import file_fingerprint, text_fingerprint
@@ -161,7 +161,7 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
 
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
         """One cache per item."""
-        camera = item.caption if item.camera_file is None else file_fingerprint(item.camera_file)
+        camera = item.caption if item.camera_file is None else camera_fingerprint(item.camera_file)
         made_from = text_fingerprint(file_fingerprint(item.path), camera, repr(self.lens))
         return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camera.formats import split_member
 from common.logs import get_logger
 from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from dataset.config import DatasetConfig, DatasetEntry
@@ -15,6 +16,8 @@ from dataset.paths import resolve
 logger = get_logger("dataset")
 
 _EXTENSIONS = {"image": IMAGE_EXTENSIONS, "video": VIDEO_EXTENSIONS}
+_CAMERA_SUFFIXES = (".txt", ".json", ".npz", ".npy", ".tum", "")
+"""Of STEM in a camera_directory where there is no STEM.safetensors; without a suffix it is a folder."""
 _SHOWN = 10
 
 
@@ -29,7 +32,7 @@ class MediaItem:
     caption: str
     """The whole caption, camera text included."""
     camera_file: Path | None
-    """A camera track of the whole video, where one is named or lies in camera_directory."""
+    """A trajectory of the whole video, of any format of `camera.formats` (a folder, or PATH#NAME, for some of them)."""
     entry: DatasetEntry
     """The data set it belongs to."""
     where: str
@@ -84,7 +87,7 @@ def _from_directory(entry: DatasetEntry) -> Iterator[MediaItem]:
         caption_file = path.with_name(f"{path.stem}{entry.caption_extension}")
         if caption_file.is_file():
             caption = _read_caption(caption_file)
-            yield MediaItem(path.stem, path, caption, _camera_beside(entry, path.stem), entry, str(entry.directory))
+            yield MediaItem(path.stem, path, caption, _camera_of(entry, path), entry, str(entry.directory))
         elif entry.media == "video":
             raise FileNotFoundError(f"{entry.where}: the video {path} has no caption; expected {caption_file}")
         else:
@@ -103,11 +106,24 @@ def _read_caption(path: Path) -> str:
         raise ValueError(f"{path}: the caption is not UTF-8 text ({error})") from None
 
 
-def _camera_beside(entry: DatasetEntry, stem: str) -> Path | None:
+def _camera_of(entry: DatasetEntry, medium: Path) -> Path | None:
+    """The trajectory of a medium in camera_directory; ValueError when there are several."""
     if entry.camera_directory is None:
         return None
-    path = entry.camera_directory / f"{stem}.safetensors"
-    return path if path.is_file() else None
+    own = entry.camera_directory / f"{medium.stem}.safetensors"
+    if own.is_file():
+        return own
+    paths = {suffix: entry.camera_directory / f"{medium.stem}{suffix}" for suffix in _CAMERA_SUFFIXES}
+    found = [path for suffix, path in paths.items() if (path.is_file() if suffix else path.is_dir())]
+    if entry.caption_extension is not None:
+        caption = medium.with_name(f"{medium.stem}{entry.caption_extension}").resolve()
+        found = [path for path in found if path.resolve() != caption]
+    if len(found) > 1:
+        names = shorten([path.name for path in found])
+        raise ValueError(
+            f"{entry.where}: {entry.camera_directory} has several cameras for {medium.name}: {names}; keep one"
+        )
+    return found[0] if found else None
 
 
 def _from_jsonl(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
@@ -182,9 +198,7 @@ def _item_of(record: dict[str, Any], entry: DatasetEntry, where: str, check_medi
     camera = record.get("camera_file")
     if camera is not None and (not isinstance(camera, str) or not camera):
         raise ValueError(f"{where}: expected 'camera_file' with a path, found {camera!r}")
-    camera_file = (
-        _resolve_in(camera, entry, "camera_file", where, check_media) if camera else _camera_beside(entry, path.stem)
-    )
+    camera_file = _resolve_camera(camera, entry, where, check_media) if camera else _camera_of(entry, path)
     return MediaItem(path.stem, path, record["caption"], camera_file, entry, where)
 
 
@@ -192,9 +206,29 @@ def _resolve_in(text: str, entry: DatasetEntry, key: str, where: str, check: boo
     assert entry.jsonl_file is not None
     path = resolve(text, entry.jsonl_file.parent)
     if check and not path.is_file():
-        folders = f"{Path.cwd()} and {entry.jsonl_file.parent.resolve()}"
-        raise FileNotFoundError(f"{where}: {key} {text!r} is no file (relative paths are looked up from {folders})")
+        raise _not_found(text, entry, key, where)
     return path
+
+
+def _resolve_camera(text: str, entry: DatasetEntry, where: str, check: bool) -> Path:
+    """A file or folder, or PATH#NAME for one of several trajectories of a file."""
+    assert entry.jsonl_file is not None
+    path = resolve(text, entry.jsonl_file.parent)
+    name, mark, member = text.rpartition("#")
+    if not path.exists() and name:
+        path = Path(f"{resolve(name, entry.jsonl_file.parent)}{mark}{member}")
+    try:
+        if check:
+            split_member(path)
+    except FileNotFoundError:
+        raise _not_found(text, entry, "camera_file", where) from None
+    return path
+
+
+def _not_found(text: str, entry: DatasetEntry, key: str, where: str) -> FileNotFoundError:
+    assert entry.jsonl_file is not None
+    folders = f"{Path.cwd()} and {entry.jsonl_file.parent.resolve()}"
+    return FileNotFoundError(f"{where}: {key} {text!r} is not there (relative paths are looked up from {folders})")
 
 
 def shorten(names: list[str]) -> str:

@@ -21,7 +21,7 @@ from camera.formats import (
     tum,
     worldplay,
 )
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, check_size, to_track
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, SourceVideo, Unstated, check_size, to_track
 from camera.formats.documents import read_json
 from camera.formats.losses import check_holds
 from camera.formats.sample import Sample
@@ -42,6 +42,7 @@ def load_trajectory(
     fps: float | None = None,
     size: Size | None = None,
     format: str | None = None,
+    video: SourceVideo | None = None,
 ) -> CameraTrack:
     """Read a trajectory of any format that we know; the poses keep the file's world.
 
@@ -51,22 +52,27 @@ def load_trajectory(
         fps: frames per second, for files without times.
         size: (height, width) in pixels of the picture that intrinsics in pixels belong to.
         format: one of FORMATS, when the content is not enough to tell.
+        video: the video whose camera this is. Its rate, size and lens are used where neither the file, nor its format,
+            nor the arguments above say them; its size only when the principal point can be that of such a picture.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: an unknown, ambiguous or damaged file, or one that leaves out what the arguments could say; names
-            the file and the place in it, and the argument to pass.
+        Unstated: a ValueError; the file leaves open what one of the arguments could say, which it names.
+        ValueError: an unknown or damaged file; names the file and the place in it.
     """
-    found, member = _split(path)
-    request = Request(convention, fps, size, member)
+    found, member = split_member(path)
+    request = Request(convention, fps, size, member, video)
     sample = Sample(found)
     chosen = _named(format) if format is not None else recognise(found)
     if member is not None and not chosen.members:
         raise ValueError(f"{found}: a file of '{chosen.name}' has one trajectory; leave out '#{member}'")
     try:
+        _check_place(chosen, found)
         raw = chosen.read(found, request)
     except ValueError as error:
-        raise ValueError(f"{error}{_looks_otherwise(sample, chosen) if format is not None else ''}") from None
+        if format is None or isinstance(error, Unstated):
+            raise
+        raise ValueError(f"{error}{_looks_otherwise(sample, chosen)}") from None
     return to_track(raw, request, found)
 
 
@@ -75,13 +81,13 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
 
     Args:
         track: what to write.
-        path: where; an existing file is replaced.
+        path: where; existing files are replaced, all of them or none.
         format: one of FORMATS.
         size: (height, width) of the picture, for formats with intrinsics in pixels.
 
     Raises:
-        ValueError: the format is not written, needs a size, or cannot hold the track (a zoom, uneven times). What is
-            lost otherwise, such as intrinsics where a format has none, is logged as a warning.
+        ValueError: the format is not written, needs a size or another suffix, or cannot hold the track (a zoom, uneven
+            times). What is lost otherwise, such as intrinsics where a format has none, is logged as a warning.
     """
     chosen, target = _named(format), Path(path)
     if chosen.write is None:
@@ -94,6 +100,11 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
         )
     if size is not None:
         check_size(size)
+    if chosen.suffix not in (None, target.suffix):
+        raise ValueError(f"{target}: format '{format}' is read by the end of its name; end it in {chosen.suffix}")
+    if target.exists() and target.is_dir() != (chosen.place == "folder"):
+        other = "file" if target.is_dir() else "folder"
+        raise ValueError(f"{target}: is a {_kind(target)}; format '{format}' is written as a {other}")
     check_holds(chosen, track, target)
     chosen.write(track, target, size)
 
@@ -105,16 +116,17 @@ def recognise(path: str | Path) -> Format:
         FileNotFoundError: no such file or folder.
         ValueError: of no format (tells what was looked for) or of several (tells the evidence for each).
     """
-    found, _ = _split(path)
+    found, _ = split_member(path)
     sample = Sample(found)
     evidence = _evidence(sample)
     if len(evidence) == 1:
         return FORMATS[next(iter(evidence))]
     if evidence:
         shown = "; ".join(f"{name} ({reason})" for name, reason in evidence.items())
-        raise ValueError(
+        raise Unstated(
             f"{found} may be of several formats: {shown}. State it by format= (--format on the command line): "
-            f"{', '.join(evidence)}"
+            f"{', '.join(evidence)}",
+            "--from FORMAT",
         )
     known = "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values())
     raise ValueError(f"{found} is of no format that we know{_why_not_json(sample)}. Looked for were: {known}")
@@ -125,8 +137,12 @@ def _evidence(sample: Sample) -> dict[str, str]:
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
-def _split(path: str | Path) -> tuple[Path, str | None]:
-    """The file and what stands behind #; a file whose own name has a # is taken as it is."""
+def split_member(path: str | Path) -> tuple[Path, str | None]:
+    """The file or folder, and what stands behind #; a file whose own name has a # is taken as it is.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+    """
     whole = Path(path)
     if not whole.exists() and "#" in whole.name:
         name, member = whole.name.rsplit("#", 1)
@@ -138,6 +154,15 @@ def _named(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"format '{name}': expected one of {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _check_place(chosen: Format, path: Path) -> None:
+    if chosen.place not in ("either", _kind(path)):
+        raise ValueError(f"{path}: is a {_kind(path)}; format '{chosen.name}' is a {chosen.place}")
+
+
+def _kind(path: Path) -> str:
+    return "folder" if path.is_dir() else "file"
 
 
 def _looks_otherwise(sample: Sample, chosen: Format) -> str:
@@ -159,4 +184,16 @@ def _why_not_json(sample: Sample) -> str:
     return ""
 
 
-__all__ = ["DEFAULT_FPS", "FORMATS", "Format", "RawTrack", "Request", "load_trajectory", "recognise", "save_trajectory"]
+__all__ = [
+    "DEFAULT_FPS",
+    "FORMATS",
+    "Format",
+    "RawTrack",
+    "Request",
+    "SourceVideo",
+    "Unstated",
+    "load_trajectory",
+    "recognise",
+    "save_trajectory",
+    "split_member",
+]

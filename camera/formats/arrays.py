@@ -9,8 +9,8 @@ import torch
 from camera.conventions import from_opencv_c2w
 from camera.formats import monst3r, vipe
 from camera.formats.array_parts import as_matrices, lens_of_matrices, matrices_of_lens, repeated
-from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import frame_rate, pixel_intrinsics
+from camera.formats.core import Format, RawTrack, Request, Unstated, to_pixels
+from camera.formats.losses import frame_rate
 from camera.formats.npz import array_names, read_array, read_header, write_npy, write_npz
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -72,10 +72,10 @@ def read_vggt(path: Path, request: Request) -> RawTrack:
 
 
 def write_vggt(track: CameraTrack, path: Path, size: Size | None) -> None:
-    """Write extrinsic and intrinsic in float32, for pictures of `size` (height, width); ValueError without one."""
-    lens_px = pixel_intrinsics(track, size, path)
+    """Write extrinsic and intrinsic in float32, for pictures of `size` (height, width)."""
+    assert size is not None, "needs_size"
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c")[:, :3]
-    arrays = {"extrinsic": w2c, "intrinsic": matrices_of_lens(lens_px)}
+    arrays = {"extrinsic": w2c, "intrinsic": matrices_of_lens(to_pixels(track.intrinsics, size))}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()})
 
 
@@ -112,8 +112,11 @@ def read_dust3r(path: Path, request: Request) -> RawTrack:
     if centre_name is not None:
         centres = repeated(read_array(path, centre_name, (None, 2)), len(matrices), f"{path}: {centre_name}")
     elif size is None:
-        raise ValueError(f"{path}: has focal lengths in pixels, but no principal points and no pictures; pass "
-                         "size=(height, width) of the pictures that DUSt3R saw (--size), long side 512")  # fmt: skip
+        raise Unstated(
+            f"{path}: has focal lengths in pixels, but no principal points and no pictures; pass size=(height, width) "
+            "of the pictures that DUSt3R saw (--size), long side 512",
+            "--size HEIGHT WIDTH",
+        )
     else:
         notes = ("has no principal points; taken is the middle of the picture, as DUSt3R does",)
         centres = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64).expand(len(matrices), 2)
@@ -125,9 +128,10 @@ def write_dust3r(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write poses [N,4,4], focals [N,1] and principal_points [N,2], in float32 and pixels of `size`.
 
     Raises:
-        ValueError: no size, or pixels that are not square: there is one focal length a frame.
+        ValueError: pixels that are not square: there is one focal length a frame.
     """
-    lens_px = pixel_intrinsics(track, size, path)
+    assert size is not None, "needs_size"
+    lens_px = to_pixels(track.intrinsics, size)
     uneven = ((lens_px[:, 0] / lens_px[:, 1] - 1).abs() > _SQUARE).nonzero()
     if len(uneven):
         frame = int(uneven[0])
@@ -160,9 +164,10 @@ def read_sana(path: Path, request: Request) -> RawTrack:
 
 
 def write_sana(track: CameraTrack, path: Path, size: Size | None) -> None:
-    """Write c2w, intrinsics in pixels of `size`, fps and num_frames; ValueError without a size or an even fps."""
-    lens_px, fps = pixel_intrinsics(track, size, path), frame_rate(track, path)
-    arrays = {"c2w": track.c2w, "intrinsics": matrices_of_lens(lens_px)}
+    """Write c2w, intrinsics in pixels of `size`, fps and num_frames; ValueError for uneven times."""
+    assert size is not None, "needs_size"
+    fps = frame_rate(track, path)
+    arrays = {"c2w": track.c2w, "intrinsics": matrices_of_lens(to_pixels(track.intrinsics, size))}
     counts = {"fps": np.float64(fps), "num_frames": np.int64(len(track))}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()} | counts)
 
@@ -209,7 +214,7 @@ def read_matrices(path: Path, request: Request) -> RawTrack:
 
 def write_matrices(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write the c2w matrices alone, [N,4,4] in float64; they are read back with `convention` opencv_c2w."""
-    write_npy(path, track.c2w.numpy())
+    write_npy({path: track.c2w.numpy()})
 
 
 FORMATS = (
@@ -221,8 +226,8 @@ FORMATS = (
         write_vggt,
         precision=3e-6,
         needs_size=True,
+        suffix=".npz",
         holds_times=False,
-        scale="unknown",
     ),
     Format(
         "dust3r",
@@ -232,8 +237,9 @@ FORMATS = (
         write_dust3r,
         precision=3e-6,
         needs_size=True,
+        place="either",
+        suffix=".npz",
         holds_times=False,
-        scale="unknown",
     ),
     Format(
         "sana",
@@ -243,6 +249,7 @@ FORMATS = (
         write_sana,
         precision=3e-6,
         needs_size=True,
+        suffix=".npz",
         scale="metric",
     ),
     Format(
@@ -252,9 +259,9 @@ FORMATS = (
         read_matrices,
         write_matrices,
         precision=1e-12,
+        suffix=".npy",
         lens="none",
         holds_times=False,
-        scale="unknown",
     ),
     *monst3r.FORMATS,
     *vipe.FORMATS,

@@ -21,8 +21,7 @@ from camera.conventions import from_opencv_c2w
 from camera.formats import colmap_binary, colmap_text
 from camera.formats.array_parts import unit_rotation
 from camera.formats.colmap_model import MODELS, Camera, Image
-from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import pixel_intrinsics
+from camera.formats.core import Format, RawTrack, Request, to_pixels
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
 from camera.poses import assemble, quaternion_of
@@ -84,10 +83,10 @@ def write_colmap(track: CameraTrack, path: Path, size: Size | None, kind: str = 
     """Write a model without points: an image frame_NNNNNN.png per pose, a PINHOLE camera per lens.
 
     Raises:
-        ValueError: no size; the folder holds a model of the other kind.
+        ValueError: the folder holds a model of the other kind.
     """
-    lens_px = pixel_intrinsics(track, size, path)
-    assert size is not None
+    assert size is not None, "needs_size"
+    lens_px = to_pixels(track.intrinsics, size)
     other = next(name for name in _KINDS if name != kind)
     if any((path / f"{name}{other}").exists() for name in ("cameras", "images")):
         raise ValueError(f"{path}: holds a model as {other}; two models in a folder are mistaken for each other")
@@ -148,8 +147,8 @@ FORMATS = (
         partial(write_colmap, kind=".txt"),
         precision=1e-11,
         needs_size=True,
+        place="folder",
         holds_times=False,
-        scale="unknown",
     ),
     Format(
         "colmap_bin",
@@ -159,7 +158,7 @@ FORMATS = (
         partial(write_colmap, kind=".bin"),
         precision=1e-11,
         needs_size=True,
+        place="folder",
         holds_times=False,
-        scale="unknown",
     ),
 )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from camera.formats.colmap_model import MODEL_OF_NUMBER, Camera, Image, cameras_by_number, checked_camera
-from common.files import atomic_path
+from common.files import atomic_paths
 
 _COUNT = struct.Struct("<Q")
 _CAMERA = struct.Struct("<IiQQ")
@@ -52,7 +52,7 @@ def read_images(path: Path) -> list[Image]:
 
 
 def write_model(folder: Path, cameras: Sequence[Camera], images: Sequence[Image]) -> None:
-    """Write cameras.bin, images.bin and a points3D.bin without points, each whole or not there."""
+    """Write cameras.bin, images.bin and a points3D.bin without points: all whole, or none there."""
     camera_parts = [_COUNT.pack(len(cameras))]
     for camera in cameras:
         camera_parts.append(_CAMERA.pack(camera.number, camera.model.number, camera.width, camera.height))
@@ -62,8 +62,8 @@ def write_model(folder: Path, cameras: Sequence[Camera], images: Sequence[Image]
         image_parts += [_IMAGE.pack(image.number, *image.pose, image.camera_id), image.name.encode(), b"\0"]
         image_parts.append(_COUNT.pack(0))
     contents = {"points3D": [_COUNT.pack(0)], "images": image_parts, "cameras": camera_parts}
-    for name, parts in contents.items():
-        with atomic_path(folder / f"{name}.bin") as temporary:
+    with atomic_paths(folder / f"{name}.bin" for name in contents) as temporaries:
+        for temporary, parts in zip(temporaries, contents.values(), strict=True):
             temporary.write_bytes(b"".join(parts))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camera.formats.colmap_model import MODELS, Camera, Image, cameras_by_number, checked_camera
-from common.files import atomic_path
+from common.files import atomic_paths
 
 _MAX_LINE = 2**24
 
@@ -49,7 +49,7 @@ def read_images(path: Path) -> list[Image]:
 
 
 def write_model(folder: Path, cameras: Sequence[Camera], images: Sequence[Image]) -> None:
-    """Write cameras.txt, images.txt and an empty points3D.txt, each whole or not there."""
+    """Write cameras.txt, images.txt and an empty points3D.txt: all whole, or none there."""
     camera_lines = ["# Camera list with one line of data per camera:", "#   CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
     for camera in cameras:
         numbers = " ".join(map(repr, camera.parameters))
@@ -66,9 +66,9 @@ def write_model(folder: Path, cameras: Sequence[Camera], images: Sequence[Image]
         "images": image_lines,
         "cameras": camera_lines,
     }
-    for name, lines in contents.items():
-        with atomic_path(folder / f"{name}.txt") as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_paths(folder / f"{name}.txt" for name in contents) as temporaries:
+        for temporary, lines in zip(temporaries, contents.values(), strict=True):
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

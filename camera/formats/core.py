@@ -15,7 +15,7 @@ from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
 from camera.formats.sample import Sample
-from camera.intrinsics import Size, default_intrinsics
+from camera.intrinsics import Size, default_intrinsics, fov_deg_of
 from camera.poses import assemble, nearest_rotation
 from camera.track import CameraTrack
 from common.logs import get_logger
@@ -27,6 +27,29 @@ DEFAULT_FPS = 16.0
 DEFAULT_SIZE = (1080, 1920)
 """(height, width) whose shape the default lens has when a file has no intrinsics and nobody states a size."""
 _ORTHONORMAL = 1e-3
+_NEAR_CENTRE = 0.1
+"""Of a side: how far a principal point lies from the middle of the picture that its pixels are of, at most."""
+
+
+class Unstated(ValueError):
+    """A file leaves something open that only its user knows."""
+
+    def __init__(self, message: str, flags: str) -> None:
+        super().__init__(message)
+        self.flags = flags
+        """What states it on the command line, such as "--convention NAME"."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceVideo:
+    """The video that a trajectory file belongs to; stands in for what neither the file nor its format says."""
+
+    fps: float
+    """Frames per second."""
+    size: Size
+    """(height, width) in pixels."""
+    intrinsics: Float64[Tensor, "4"]
+    """Normalised (fx/W, fy/H, cx/W, cy/H)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,8 @@ class Request:
     """(height, width) in pixels of the picture that the intrinsics belong to; overrides what the file says."""
     member: str | None = None
     """Which of several trajectories of one file: what the user wrote after # behind the path."""
+    video: SourceVideo | None = None
+    """What is used where neither the file, nor its format, nor the fields above say it."""
 
     def __post_init__(self) -> None:
         if self.convention is not None and self.convention not in CONVENTIONS:
@@ -49,6 +74,11 @@ class Request:
             raise ValueError(f"fps {self.fps}: expected a number above 0")
         if self.size is not None:
             check_size(self.size)
+
+    @property
+    def known_fps(self) -> float | None:
+        """Frames per second that the caller states or that the video has; None when nobody knows."""
+        return self.video.fps if self.fps is None and self.video is not None else self.fps
 
 
 def check_size(size: Size) -> None:
@@ -83,6 +113,8 @@ class RawTrack:
     """Frames per second that the file states, where there are no times."""
     scale: str = "unknown"
     """One of `camera.track.SCALES`."""
+    fewest: int = 2
+    """Poses that make a whole trajectory; 1 where the file may be the camera of an image."""
     notes: tuple[str, ...] = ()
     """What a user should know, such as a default that was taken; logged as warnings."""
 
@@ -105,12 +137,18 @@ class Format:
     """Largest difference of a matrix entry after writing and reading again."""
     needs_size: bool = False
     """Writing needs the picture's size, since its intrinsics are in pixels."""
+    place: str = "file"
+    """What a trajectory is stored in: file, folder (of several files), either (then a file is written)."""
+    suffix: str | None = None
+    """What the name of a written file must end in, where readers go by it."""
     lens: str = "per frame"
     """What intrinsics it can hold: per frame, constant (one for all frames), none."""
     holds_times: bool = True
     """False: poses at an even pace that the file does not state; the reader has to be told it."""
-    scale: str = "any"
-    """What its translations are read as, where it is always the same: metric, unknown; "any" where the page tells."""
+    holds_start: bool = False
+    """False: times are read back from 0 on."""
+    scale: str = "unknown"
+    """What its translations are read as: metric, relative, unknown; "any" where the file says it."""
     members: bool = False
     """True: one file may hold several trajectories, told apart by PATH#NAME."""
 
@@ -134,7 +172,7 @@ def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
         ValueError: fewer than 2 poses; numbers that are not finite; matrices that are no rotations; times that do not
             increase; a convention that nobody states (with the evidence and what to pass); pixels of unknown size.
     """
-    matrices = _rigid(raw.matrices, path)
+    matrices = _rigid(raw.matrices, raw.fewest, path)
     c2w = to_opencv_c2w(matrices, _convention(raw, matrices, request, path))
     intrinsics, times = _intrinsics(raw, request, path), _times(raw, request, path)
     for note in raw.notes:
@@ -145,10 +183,11 @@ def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _rigid(matrices: Float64[Tensor, "F 4 4"], path: Path) -> Float64[Tensor, "F 4 4"]:
+def _rigid(matrices: Float64[Tensor, "F 4 4"], fewest: int, path: Path) -> Float64[Tensor, "F 4 4"]:
     """The poses with their rotations brought onto the rotations, once they are near enough to be meant so."""
-    if len(matrices) < 2:
-        raise ValueError(f"{path}: {len(matrices)} pose{'' if len(matrices) == 1 else 's'}; a trajectory has 2 or more")
+    if len(matrices) < fewest:
+        found = f"{len(matrices)} pose{'' if len(matrices) == 1 else 's'}"
+        raise ValueError(f"{path}: {found}; a trajectory has {fewest} or more")
     finite = matrices.isfinite().all(dim=2).all(dim=1)
     if not finite.all():
         raise ValueError(f"{path}: pose {int((~finite).nonzero()[0])} (from 0) holds NaN or infinity")
@@ -181,9 +220,10 @@ def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Requ
     if raw.convention is None:
         readings = [f"read as {name}, {_smoothness(matrices, name)}" for name in raw.candidates]
         evidence = "; ".join([raw.evidence, *readings] if raw.evidence else readings)
-        raise ValueError(
+        raise Unstated(
             f"{path} does not say in which convention its poses are: {evidence}. The smoother path is more likely, but "
-            f"it is no proof. State it by convention= (--convention on the command line): {', '.join(raw.candidates)}"
+            f"it is no proof. State it by convention= (--convention on the command line): {', '.join(raw.candidates)}",
+            "--convention NAME",
         )
     return raw.convention
 
@@ -200,20 +240,52 @@ def _smoothness(matrices: Float64[Tensor, "F 4 4"], convention: str) -> str:
 def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F 4"]:
     if raw.intrinsics is not None:
         return raw.intrinsics
-    size = request.size or raw.size
-    if size is not None:
-        check_size(size)
     if raw.intrinsics_px is None:
-        height, width = size or DEFAULT_SIZE
-        logger.warning("%s: has no intrinsics; taken is a lens of 60 degrees for a %dx%d picture", path, width, height)
-        return default_intrinsics(width / height).expand(len(raw.matrices), 4).clone()
+        lens, told = assumed_lens(request, raw.size)
+        logger.warning("%s: has no intrinsics; taken is %s", path, told)
+        return lens.expand(len(raw.matrices), 4).clone()
+    size = request.size or raw.size or _size_of_video(raw.intrinsics_px, request)
     if size is None:
-        raise ValueError(
+        video = "" if request.video is None else "that of its video does not fit them; "
+        raise Unstated(
             f"{path}: its intrinsics are in pixels and the picture is not named (fx {raw.intrinsics_px[0, 0]:g}, "
-            f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); pass size=(height, width) "
-            "(--size HEIGHT WIDTH on the command line)"
+            f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); {video}pass size=(height, width) "
+            "(--size HEIGHT WIDTH on the command line)",
+            "--size HEIGHT WIDTH",
         )
+    check_size(size)
     return raw.intrinsics_px / _sides(size)
+
+
+def assumed_lens(request: Request, size: Size | None = None) -> tuple[Float64[Tensor, "4"], str]:
+    """Intrinsics for a file that has none, and what to tell of them.
+
+    Args:
+        request: its size, or the lens of its video, goes before the default of 60 degrees.
+        size: (height, width) that the file states.
+    """
+    known = request.size or size
+    if known is None and request.video is not None:
+        return (
+            request.video.intrinsics,
+            f"the video's lens of {float(fov_deg_of(request.video.intrinsics)):.3g} degrees",
+        )
+    height, width = known or DEFAULT_SIZE
+    check_size((height, width))
+    return default_intrinsics(width / height), f"a lens of 60 degrees for a {width}x{height} picture"
+
+
+def _size_of_video(intrinsics_px: Float64[Tensor, "F 4"], request: Request) -> Size | None:
+    """The video's size, when the pixels can be its own: networks store those of the small picture that they saw."""
+    if request.video is None or not is_near_centre(intrinsics_px, request.video.size):
+        return None
+    return request.video.size
+
+
+def is_near_centre(intrinsics_px: Float64[Tensor, "F 4"], size: Size) -> bool:
+    """True when the principal points are those of a picture of (height, width): about in its middle."""
+    offset = (intrinsics_px / _sides(size))[:, 2:] - 0.5
+    return bool((offset.abs() < _NEAR_CENTRE).all())
 
 
 def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
@@ -233,7 +305,7 @@ def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
 
 
 def _even_times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
-    fps = request.fps if request.fps is not None else raw.fps
+    fps = next((each for each in (request.fps, raw.fps, request.known_fps) if each is not None), None)
     if fps is None:
         logger.warning("%s: has no times; taken are %g frames per second (fps= or --fps)", path, DEFAULT_FPS)
         fps = DEFAULT_FPS

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
 from camera.formats.core import Format, RawTrack, Request
-from camera.formats.losses import one_lens
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
 from camera.poses import assemble
@@ -63,14 +62,9 @@ def read_fork(path: Path, request: Request) -> RawTrack:
 
 
 def write_fork(track: CameraTrack, path: Path, size: Size | None) -> None:
-    """Write a track as the fork's `#trajectory` files are: w2c in OpenCV axes, one lens, float32.
-
-    Raises:
-        ValueError: the lens changes.
-    """
-    lens = one_lens(track, path)
+    """Write a track as the fork's `#trajectory` files are: w2c in OpenCV axes, its first lens, float32."""
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c")
-    write_tensors(path, {"intrinsics": lens.float(), "extrinsics": w2c.float()})
+    write_tensors(path, {"intrinsics": track.intrinsics[0].float(), "extrinsics": w2c.float()})
 
 
 def _matrices(extrinsics: Tensor, path: Path) -> Float64[Tensor, "T 4 4"]:
@@ -109,8 +103,8 @@ FORMATS = (
         read_fork,
         write_fork,
         precision=3e-6,
+        suffix=".safetensors",
         lens="constant",
         holds_times=False,
-        scale="unknown",
     ),
 )

@@ -87,5 +87,6 @@ FORMATS = (
         read_monst3r,
         # dust3r holds the same and is one file
         write=None,
+        place="folder",
     ),
 )

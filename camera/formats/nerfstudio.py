@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, to_pixels
+from camera.formats.core import Format, RawTrack, Request, Unstated, is_near_centre, to_pixels
 from camera.formats.documents import entry, finite, items, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -89,14 +89,21 @@ def _size(values: Mapping[str, object], request: Request, where: str) -> Size:
     if request.size is not None:
         return request.size
     if "w" not in values or "h" not in values:
-        raise ValueError(
+        if request.video is not None and _can_be_of(values, request.video.size, where):
+            return request.video.size
+        raise Unstated(
             f"{where}: no w and h, so its intrinsics say nothing without the picture's size; pass size=(height, width) "
-            "(--size HEIGHT WIDTH on the command line)"
+            "(--size HEIGHT WIDTH on the command line)",
+            "--size HEIGHT WIDTH",
         )
     height, width = finite(values["h"], f"{where}: h"), finite(values["w"], f"{where}: w")
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise ValueError(f"{where}: w {width:g}, h {height:g}: expected pixels, 1 to {_LARGEST_SIDE}")
     return round(height), round(width)
+
+
+def _can_be_of(values: Mapping[str, object], size: Size, where: str) -> bool:
+    return is_near_centre(torch.tensor([_pixels(values, size, where)], dtype=torch.float64), size)
 
 
 def _pixels(values: Mapping[str, object], size: Size, where: str) -> list[float]:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from common.files import atomic_path
+from common.files import atomic_path, atomic_paths
 
 MAX_BYTES = 2**27
 """Largest array that is read: a million poses of 4 x 4 doubles."""
@@ -130,27 +130,17 @@ def read_array(container: Path, name: str, *shapes: tuple[int | None, ...]) -> F
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as an .npz that is whole or not there.
-
-    Raises:
-        ValueError: the name does not end in .npz.
-    """
-    if path.suffix != ".npz":
-        raise ValueError(f"{path}: this format is an .npz file; end the name in .npz")
+    """Write arrays as an .npz that is whole or not there."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def write_npy(path: Path, array: np.ndarray) -> None:
-    """Write one array as an .npy that is whole or not there.
-
-    Raises:
-        ValueError: the name does not end in .npy.
-    """
-    if path.suffix != ".npy":
-        raise ValueError(f"{path}: this format is an .npy file; end the name in .npy")
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+def write_npy(arrays: Mapping[Path, np.ndarray]) -> None:
+    """Write each array as an .npy; all are whole, or none is there."""
+    with atomic_paths(arrays) as temporaries:
+        for temporary, array in zip(temporaries, arrays.values(), strict=True):
+            with temporary.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
 
 
 @contextmanager

@@ -16,16 +16,25 @@ def _read(path: Path, request: Request) -> RawTrack:
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: expected a .safetensors file")
     track = CameraTrack.load(path)
-    return RawTrack(track.c2w, "opencv_c2w", intrinsics=track.intrinsics, times=track.times, scale=track.scale)
+    return RawTrack(
+        track.c2w, "opencv_c2w", intrinsics=track.intrinsics, times=track.times, scale=track.scale, fewest=1
+    )
 
 
 def _write(track: CameraTrack, path: Path, size: Size | None) -> None:
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: this format is written to .safetensors")
     track.save(path, {"source": "file"})
 
 
 FORMATS = (
-    Format("omnicam", "our camera cache: c2w, OpenCV, normalised intrinsics, seconds", _recognise, _read, _write),
+    Format(
+        "omnicam",
+        "our camera cache: c2w, OpenCV, normalised intrinsics, seconds",
+        _recognise,
+        _read,
+        _write,
+        suffix=".safetensors",
+        holds_start=True,
+        scale="any",
+    ),
 )
 """The one format."""

@@ -32,11 +32,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import DEFAULT_SIZE, Format, RawTrack, Request, to_pixels
+from camera.formats.core import Format, RawTrack, Request, assumed_lens, to_pixels
 from camera.formats.documents import entry, finite, items, numbers, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.formats.text import number, read_text
-from camera.intrinsics import Size, default_intrinsics
+from camera.intrinsics import Size
 from camera.poses import turn
 from camera.track import CameraTrack
 
@@ -145,10 +145,10 @@ def _read_parameters(path: Path, request: Request) -> RawTrack:
     offset = torch.tensor([given[f"{axis}_offset"] for axis in "xyz"], dtype=torch.float64)
     grown = 1 + (given["d_r"] - 1) * share
     c2w[:, :3, 3] = (c2w[:, :3, 3] + part[:, None] * offset) * grown[:, None]
-    height, width = request.size or DEFAULT_SIZE
-    lens = default_intrinsics(width / height).repeat(frames, 1)
+    start_lens, told = assumed_lens(request)
+    lens = start_lens.repeat(frames, 1)
     lens[:, :2] *= (1 + (given["focal_length"] - 1) * part)[:, None]
-    notes = (f"has no lens of its own; taken is one of 60 degrees for a {width}x{height} picture, times focal_length",)
+    notes = (f"has no lens of its own; taken is {told}, times focal_length",)
     return RawTrack(c2w, "opencv_c2w", intrinsics=lens, fps=_UNI3C_FPS, scale="relative", notes=notes)
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, logger, to_pixels
+from camera.formats.core import Format, RawTrack, Request, to_pixels
 from camera.formats.sample import Sample
 from camera.formats.text import Table, digits, number, read_table, read_text, require_growing, write_lines
 from camera.intrinsics import Size
@@ -144,8 +144,6 @@ def _write_timed(track: CameraTrack, path: Path, size: Size | None) -> None:
     stamps = ((track.times - track.times[0]) * _MICROSECONDS).round() + (track.times[0] * _MICROSECONDS).round()
     if not (stamps.diff() > 0).all():
         raise ValueError(f"{path}: frames less than a microsecond apart; this format counts microseconds")
-    if float(track.times[0]) != 0:
-        logger.info("%s: read again, its times count from its first frame", path)
     rows = _rows(track, track.intrinsics)
     write_lines(path, ["", *(f"{int(stamp)} {row}" for stamp, row in zip(stamps.tolist(), rows, strict=True))])
 

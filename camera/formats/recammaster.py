@@ -139,6 +139,7 @@ FORMATS = (
         _write,
         lens="none",
         holds_times=False,
+        scale="metric",
         members=True,
     ),
 )

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from camera.formats.core import Format, RawTrack, Request
+from camera.formats.core import Format, RawTrack, Request, Unstated
 from camera.formats.sample import Sample
 from camera.formats.text import Table, digits, read_table, read_text, require_growing, write_lines
 from camera.intrinsics import Size
@@ -84,19 +84,23 @@ def _read(path: Path, request: Request, name: str) -> RawTrack:
             "expected 1"
         )
     matrices = assemble(_rotations(table.values[:, 4:], name), table.values[:, 1:4])
-    return RawTrack(matrices, "opencv_c2w", times=_times(path, table, request))
+    times = _times(path, table, request)
+    counted = times is None and request.fps is None
+    notes = ("its times are 0, 1, 2 ...; they are taken to be the numbers of the video's frames",) if counted else ()
+    return RawTrack(matrices, "opencv_c2w", times=times, notes=notes)
 
 
 def _times(path: Path, table: Table, request: Request) -> Float64[Tensor, "F"] | None:
-    """Seconds from the first frame; None for frame numbers, which `fps` turns into seconds."""
+    """Seconds from the first frame; None for frame numbers, which the frames per second turn into seconds."""
     stamps = table.values[:, 0]
     require_growing(path, table, "time")
     if not torch.equal(stamps, torch.arange(len(stamps), dtype=torch.float64)):
         return stamps - stamps[0]
-    if request.fps is None and len(stamps) > 1:
-        raise ValueError(
+    if request.known_fps is None and len(stamps) > 1:
+        raise Unstated(
             f"{path}: its times are 0, 1, 2 ...: frame numbers (MonST3R writes them so) or seconds? State the frames "
-            "per second by fps= (--fps on the command line); 1 if they are seconds"
+            "per second by fps= (--fps on the command line); 1 if they are seconds",
+            "--fps FPS",
         )
     return None
 

@@ -16,8 +16,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.formats.array_parts import as_matrices, repeated
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request
-from camera.formats.losses import pixel_intrinsics
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, is_near_centre, to_pixels
 from camera.formats.npz import array_names, read_array, write_npy
 from camera.formats.sample import Sample
 from camera.intrinsics import Size
@@ -25,7 +24,6 @@ from camera.track import CameraTrack
 
 LINGBOT_SIZE = (480, 832)
 """(height, width) to which LingBot-World takes its intrinsics to belong."""
-_NEAR_CENTRE = 0.1
 
 
 def recognise_artifact(sample: Sample) -> str | None:
@@ -63,7 +61,7 @@ def read_vipe(path: Path, request: Request) -> RawTrack:
     lens, notes = _lens_beside(poses, frames)
     times = None
     if len(frames) and not torch.equal(frames, torch.arange(len(frames), dtype=torch.float64) + frames[0]):
-        fps = request.fps or DEFAULT_FPS
+        fps = request.known_fps or DEFAULT_FPS
         times = (frames - frames[0]) / fps
         notes += (
             f"some frames have no pose; the times of the others are at {fps:g} frames per second (fps= or --fps)",
@@ -137,7 +135,7 @@ def read_lingbot(path: Path, request: Request) -> RawTrack:
         notes = (f"has {len(rows)} intrinsics for {len(matrices)} poses; the first are taken",)
         rows = rows[: len(matrices)]
     lens = repeated(rows, len(matrices), str(path / "intrinsics.npy"))
-    size = LINGBOT_SIZE if _is_near_centre(lens, LINGBOT_SIZE) else None
+    size = LINGBOT_SIZE if is_near_centre(lens, LINGBOT_SIZE) else None
     if size is not None and request.size is None:
         notes += ("its intrinsics are taken to be of a picture of 480x832, as LingBot-World does (size= or --size)",)
     return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=size, notes=notes)
@@ -151,16 +149,8 @@ def write_lingbot(track: CameraTrack, path: Path, size: Size | None) -> None:
     """
     if size not in (None, LINGBOT_SIZE):
         raise ValueError(f"{path}: LingBot-World reads its intrinsics as of 480x832 pixels; leave size (--size) out")
-    lens_px = pixel_intrinsics(track, LINGBOT_SIZE, path)
-    write_npy(path / "intrinsics.npy", lens_px.numpy().astype(np.float32))
-    write_npy(path / "poses.npy", track.c2w.numpy().astype(np.float32))
-
-
-def _is_near_centre(lens: Float64[Tensor, "N 4"], size: Size) -> bool:
-    """True when the principal points fit a picture of that size, which they do not when it is of another."""
-    height, width = size
-    offset = lens[:, 2:] / torch.tensor([width, height], dtype=torch.float64) - 0.5
-    return bool((offset.abs() < _NEAR_CENTRE).all())
+    tensors = {"intrinsics.npy": to_pixels(track.intrinsics, LINGBOT_SIZE), "poses.npy": track.c2w}
+    write_npy({path / name: tensor.numpy().astype(np.float32) for name, tensor in tensors.items()})
 
 
 FORMATS: Sequence[Format] = (
@@ -171,6 +161,8 @@ FORMATS: Sequence[Format] = (
         read_vipe,
         # lingbot holds the same in two plain files
         write=None,
+        place="either",
+        scale="metric",
     ),
     Format(
         "lingbot",
@@ -179,7 +171,7 @@ FORMATS: Sequence[Format] = (
         read_lingbot,
         write_lingbot,
         precision=1e-6,
+        place="folder",
         holds_times=False,
-        scale="unknown",
     ),
 )

@@ -99,6 +99,7 @@ FORMATS = (
         _recognise,
         _read,
         _write,
+        scale="relative",
     ),
 )
 """The one format."""

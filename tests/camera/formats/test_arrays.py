@@ -214,20 +214,20 @@ def test_what_they_cannot_hold_is_refused_or_told(tmp_path, caplog):
     track = CameraTrack(torch.tensor(C2W).double(), lens, torch.tensor([1, 1.25, 1.5]).double(), "relative")
     with pytest.raises(ValueError, match="one focal length a frame; frame 0 has 320 across and 384 pixels down"):
         save_trajectory(track, tmp_path / "a.npz", "dust3r", SIZE)
-    with pytest.raises(ValueError, match=r"end the name in \.npz"):
+    with pytest.raises(ValueError, match=r"a\.npy: format 'vggt' is read by the end of its name; end it in \.npz"):
         save_trajectory(track, tmp_path / "a.npy", "vggt", SIZE)
-    with pytest.raises(ValueError, match=r"end the name in \.npy"):
+    with pytest.raises(ValueError, match=r"end it in \.npy"):
         save_trajectory(track, tmp_path / "a.npz", "numpy")
     with pytest.raises(ValueError, match="as of 480x832 pixels; leave size"):
         save_trajectory(track, tmp_path / "a", "lingbot", SIZE)
     uneven = CameraTrack(track.c2w, lens, track.times**2)
-    for name in ("vggt", "sana", "numpy"):
-        with pytest.raises(ValueError, match="are not even"):
-            save_trajectory(uneven, tmp_path / "a.npz", name, SIZE)
+    for name, file in (("vggt", "a.npz"), ("sana", "a.npz"), ("numpy", "a.npy")):
+        with pytest.raises(ValueError, match="holds even times only"):
+            save_trajectory(uneven, tmp_path / file, name, SIZE)
     assert not list(tmp_path.iterdir())
     with caplog.at_level(logging.WARNING, "omnicam"):
         save_trajectory(track, tmp_path / "a.npy", "numpy")
-    for words in ("--fps 4", "times start at 1 s", "the lens is lost", "the track is relative"):
+    for words in ("--fps 4", "times start at 1 s", "holds no intrinsics", "the track is relative"):
         assert words in caplog.text
 
 

@@ -1,3 +1,4 @@
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,19 @@ from camera.formats.core import RawTrack, Request, to_track
 from camera.formats.sample import Sample
 from camera.poses import assemble, turn
 from camera.track import CameraTrack
-from tests.camera.formats.tracks import EYE, close, lens, moved, random_track, random_tracks
+from tests.camera.formats.tracks import (
+    CONVENTION,
+    EYE,
+    SIZE,
+    WRITTEN,
+    close,
+    lens,
+    moved,
+    plain_track,
+    random_track,
+    random_tracks,
+    save_as,
+)
 
 PATH = Path("some/file.txt")
 TWO = RawTrack(moved((0, 0, 0), (1, 0, 0)), "opencv_c2w", intrinsics=lens(0.5, 0.9, 0.5, 0.5), fps=10)
@@ -167,7 +180,7 @@ def test_our_own_file_is_a_format_too(tmp_path):
     loaded = load_trajectory(file)
     close(loaded.c2w, track.c2w, atol=1e-6)
     assert loaded.scale == "metric" and torch.equal(loaded.times, CameraTrack.load(file).times)
-    with pytest.raises(ValueError, match=r"b\.txt: this format is written to \.safetensors"):
+    with pytest.raises(ValueError, match=r"b\.txt: format .omnicam. is read by the end of its name; end it in \.saf"):
         save_trajectory(metric, tmp_path / "b.txt", "omnicam")
 
 
@@ -201,36 +214,74 @@ def test_a_name_that_does_not_fit_says_what_the_file_looks_like(tmp_path):
                 load_trajectory(file, format=each.name)
 
 
-@pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.write is not None])
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch, name):
-    file = tmp_path / "a.safetensors"
-    file.write_text("old")
+    path = save_as(plain_track(4), tmp_path, name)
+    old = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    synced = []
 
-    def full(*args, **kwargs):
-        raise OSError("disk full")
+    def full(descriptor):
+        # the last of a format's files is the one for which there is no place
+        synced.append(descriptor)
+        if len(synced) == len(old):
+            raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", full)
-    track = random_track(1, 4, zoom=False, even_fps=6.0, centred=True)
     with pytest.raises(OSError, match="disk full"):
-        save_trajectory(track, file, name, size=(480, 640))
-    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+        save_as(plain_track(5), tmp_path, name)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == old
+    assert path.is_dir() == (FORMATS[name].place == "folder") == (len(old) > 1)
 
 
-@pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.write is not None])
+@pytest.mark.parametrize("name", WRITTEN)
 def test_every_format_keeps_its_promise_of_precision(tmp_path, name):
-    track = random_track(7, 5, zoom=False, even_fps=6.0, centred=True)
-    file = tmp_path / "a.safetensors"
-    save_trajectory(track, file, name, size=(480, 640))
-    again = load_trajectory(file, format=name, fps=24 if name == "hy_worldplay" else 6, size=(480, 640))
+    track = plain_track(5)
+    path = save_as(track, tmp_path, name)
+    size = SIZE if FORMATS[name].needs_size else None
+    fps = 24 if name == "hy_worldplay" else 6
+    again = load_trajectory(path, CONVENTION.get(name), fps, size, format=name)
     close(again.c2w, track.c2w, atol=FORMATS[name].precision)
     if FORMATS[name].lens != "none":
         close(again.intrinsics, track.intrinsics, atol=1e-6)
     close(again.times, track.times, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_a_format_drops_is_told_once(tmp_path, caplog, name):
+    track = plain_track(5)
+    late = CameraTrack(track.c2w, track.intrinsics, track.times + 3, "relative")
+    with caplog.at_level(logging.WARNING, "omnicam"):
+        path = save_as(late, tmp_path, name)
+    told = [record.getMessage() for record in caplog.records]
+    size, fps = SIZE if FORMATS[name].needs_size else None, 24 if name == "hy_worldplay" else 6
+    again = load_trajectory(path, CONVENTION.get(name), fps, size, format=name)
+    lens_differs = not torch.allclose(again.intrinsics, late.intrinsics, rtol=0, atol=1e-6)
+    assert sum("holds no intrinsics" in line for line in told) == lens_differs
+    assert sum("times start at 3 s" in line for line in told) == (abs(float(again.times[0]) - 3) > 1e-6)
+    assert sum("the track is relative" in line for line in told) == (again.scale != "relative")
+    assert sum("read it back with fps=6 (--fps 6)" in line for line in told) == (not FORMATS[name].holds_times)
+
+
+def test_where_a_format_is_written(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "folder").mkdir()
+    track = plain_track(3)
+    with pytest.raises(ValueError, match=r"a\.txt: is a file; format 'colmap' is written as a folder"):
+        save_trajectory(track, tmp_path / "a.txt", "colmap", SIZE)
+    with pytest.raises(ValueError, match=r"folder: is a folder; format 'tum' is written as a file"):
+        save_trajectory(track, tmp_path / "folder", "tum")
+    with pytest.raises(ValueError, match=r"folder: is a folder; format 'tum' is a file"):
+        load_trajectory(tmp_path / "folder", format="tum")
+    with pytest.raises(ValueError, match=r"a\.txt: is a file; format 'monst3r' is a folder"):
+        load_trajectory(tmp_path / "a.txt", format="monst3r")
+
+
 def test_the_page_tells_of_every_format():
     page = Path(__file__).parents[3] / "docs" / "trajectory-files.md"
-    rows = [
-        line.split("|")[1].strip() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
-    ]
-    assert [name for name in FORMATS if f"`{name}`" not in rows] == []
+    lines = page.read_text(encoding="utf-8").splitlines()
+    rows = {cells[1].strip("` "): cells for line in lines if line.startswith("| `") for cells in [line.split("|")]}
+    assert sorted(rows) == sorted(FORMATS)
+    headings = {line for line in lines if line.startswith("| name |")}
+    assert len(headings) == 1
+    read_only = {name for name, cells in rows.items() if "not written" in cells[-2]}
+    assert read_only == {name for name, each in FORMATS.items() if each.write is None}

@@ -98,7 +98,7 @@ def test_what_it_cannot_hold_is_refused_or_told(tmp_path, caplog):
     with pytest.raises(ValueError, match=r"a\.safetensors: this format has one lens.*changes at frame 1"):
         save_trajectory(zoom, tmp_path / "a.safetensors", "fork")
     uneven = CameraTrack(track.c2w, track.intrinsics, track.times**2)
-    with pytest.raises(ValueError, match="has no times, and those of the track are not even"):
+    with pytest.raises(ValueError, match="holds even times only, and the track's are not"):
         save_trajectory(uneven, tmp_path / "a.safetensors", "fork")
     assert not list(tmp_path.iterdir())
     with caplog.at_level(logging.WARNING, "omnicam"):

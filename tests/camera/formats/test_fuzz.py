@@ -3,15 +3,17 @@
 import json
 import logging
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from camera.conventions import CONVENTIONS
-from camera.formats import FORMATS, load_trajectory, save_trajectory
+from camera.formats import FORMATS, load_trajectory
 from camera.track import CameraTrack
-from tests.camera.formats.tracks import random_track
+from tests.camera.formats.tracks import WRITTEN, plain_track, save_as
 
 CASES = int(os.environ.get("OMNICAM_FUZZ", "60"))
 OURS = (ValueError, FileNotFoundError)
@@ -34,21 +36,19 @@ def read(file, name, size=None, fps=None, convention=None):
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory):
-    """A whole file of each format, as bytes."""
-    folder = tmp_path_factory.mktemp("seeds")
-    track = random_track(1, 3, zoom=False, even_fps=6.0, centred=True)
+    """A whole trajectory of each format, as bytes by name: of one file, or of the files of a folder."""
     found = []
-    for name, each in FORMATS.items():
-        if each.write is not None:
-            save_trajectory(track, folder / f"{name}.safetensors", name, size=(480, 640))
-            found.append((folder / f"{name}.safetensors").read_bytes())
+    for name in WRITTEN:
+        path = save_as(plain_track(3), tmp_path_factory.mktemp(name), name)
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found.append({file.name: file.read_bytes() for file in files})
     typed = [
         "w-3,iw-2",
         "right-2, w-1",
         "0 10\n0 -5 3\n0 0\n",
         json.dumps({"d_phi": 30, "nframe": 5, "traj_type": "custom"}),
     ]
-    return found + [text.encode() for text in typed]
+    return found + [{"typed.txt": text.encode()} for text in typed]
 
 
 @pytest.fixture(autouse=True)
@@ -70,19 +70,34 @@ def test_any_bytes(tmp_path_factory, content, suffix, name):
     read(file, name)
 
 
+def write_damaged(folder, files, damaged, content, suffix):
+    """The path of a trajectory with another content for one of its files; a single file gets the suffix."""
+    if len(files) == 1:
+        path = folder / f"damaged{suffix}"
+        path.write_bytes(content)
+        return path
+    path = folder / "damaged_folder"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    for name, whole in {**files, damaged: content}.items():
+        (path / name).write_bytes(whole)
+    return path
+
+
 @fuzz
 @given(data=st.data())
 def test_whole_files_that_were_damaged(tmp_path_factory, seeds, data):
-    content = data.draw(st.sampled_from(seeds))
+    files = data.draw(st.sampled_from(seeds))
+    damaged = data.draw(st.sampled_from(sorted(files)))
+    content = files[damaged]
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content)))
         length = data.draw(st.sampled_from((0, 1, 1, 5, 40)))
         put = data.draw(WORDS.map(str.encode) | st.binary(max_size=3))
         content = content[:at] + put + content[at + length :]
-    file = tmp_path_factory.getbasetemp() / f"damaged.{data.draw(st.sampled_from(('txt', 'safetensors')))}"
-    file.write_bytes(content)
+    suffix = data.draw(st.sampled_from((".txt", Path(damaged).suffix)))
     read(
-        file,
+        write_damaged(tmp_path_factory.getbasetemp(), files, damaged, content, suffix),
         data.draw(NAMES),
         data.draw(SIZES),
         data.draw(st.none() | st.floats(width=32)),

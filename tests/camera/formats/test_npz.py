@@ -102,7 +102,7 @@ def test_archives_of_other_kinds_are_refused(tmp_path):
 
 def test_the_largest_array_that_is_read(tmp_path):
     assert MAX_BYTES == 2**20 * 16 * 8
-    write_npy(tmp_path / "a.npy", np.zeros((2, 3)))
+    write_npy({tmp_path / "a.npy": np.zeros((2, 3))})
     assert read_array(tmp_path / "a.npy", "", (2, 3)).shape == (2, 3)
     with pytest.raises(ValueError, match=r"has shape \[2, 3\], expected \[N, 4\] or \[4\]"):
         read_array(tmp_path / "a.npy", "", (None, 4), (4,))

@@ -113,7 +113,7 @@ def test_uni3c_round_trip(tmp_path_factory, track):
 
 
 def test_uni3c_refuses_a_zoom(tmp_path):
-    with pytest.raises(ValueError, match="'uni3c' holds one lens for all frames, and this track zooms"):
+    with pytest.raises(ValueError, match=r"has one lens for all frames; the track's changes at frame 1 \(a zoom"):
         save_trajectory(random_track(1, 4, even_fps=16.0), tmp_path / "a.json", "uni3c", size=(4, 4))
     with pytest.raises(ValueError, match="'uni3c_params' is read only"):
         save_trajectory(random_track(1, 4), tmp_path / "a.json", "uni3c_params")

@@ -3,14 +3,18 @@
 import torch
 from hypothesis import strategies as st
 
+from camera.formats import FORMATS, save_trajectory
 from camera.poses import assemble, turn
 from camera.track import CameraTrack
 
 EYE = torch.eye(4, dtype=torch.float64)
 
 
-def random_track(seed, frames, zoom=True, even_fps=None, centred=False):
-    """Any rotations, centres within about 10, lenses of 30 to 120 degrees, times from 0."""
+def random_track(seed, frames, zoom=True, even_fps=None, centred=False, square_for=None):
+    """Any rotations, centres within about 10, lenses of 30 to 120 degrees, times from 0.
+
+    With `square_for` (height, width) the pixels of such a picture are square.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -20,6 +24,8 @@ def random_track(seed, frames, zoom=True, even_fps=None, centred=False):
     intrinsics = torch.cat((0.3 + 1.5 * draw(frames, 2), 0.4 + 0.2 * draw(frames, 2)), dim=1)
     if centred:
         intrinsics[:, 2:] = 0.5
+    if square_for is not None:
+        intrinsics[:, 1] = intrinsics[:, 0] * square_for[1] / square_for[0]
     if not zoom:
         intrinsics = intrinsics[:1].repeat(frames, 1)
     steps = 0.01 + draw(frames - 1)
@@ -27,6 +33,24 @@ def random_track(seed, frames, zoom=True, even_fps=None, centred=False):
     if even_fps is not None:
         times = torch.arange(frames, dtype=torch.float64) / even_fps
     return CameraTrack(c2w, intrinsics, times, "unknown")
+
+
+SIZE = (480, 640)
+WRITTEN = [name for name, each in FORMATS.items() if each.write is not None]
+CONVENTION = {"fork": "opencv_w2c", "numpy": "opencv_c2w"}
+"""Of what the formats write that do not say it."""
+
+
+def plain_track(frames):
+    """What every format can hold: one lens of square pixels, its axis in the middle, even times."""
+    return random_track(7, frames, zoom=False, even_fps=6.0, centred=True, square_for=SIZE)
+
+
+def save_as(track, folder, name):
+    """Write the track in a format under a name that the format takes; returns the path."""
+    path = folder / f"a{FORMATS[name].suffix or ''}"
+    save_trajectory(track, path, name, size=SIZE if FORMATS[name].needs_size else None)
+    return path
 
 
 def random_tracks(**kwargs):
