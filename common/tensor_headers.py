@@ -77,9 +77,7 @@ class TensorEntry:
         shape = torch.Size((self.shape[0] // parts, *self.shape[1:]))
         mapped = [None] * parts if self.mapped is None else self.mapped.chunk(parts)
         step = self.nbytes // parts
-        return [
-            replace(self, shape=shape, start=self.start + i * step, mapped=part) for i, part in enumerate(mapped)
-        ]
+        return [replace(self, shape=shape, start=self.start + i * step, mapped=part) for i, part in enumerate(mapped)]
 
     def reshape(self, shape: Iterable[int]) -> "TensorEntry":
         """As `Tensor.reshape`."""
