@@ -7,7 +7,7 @@ classes at small dimensions. `dataclasses.replace` gives any other size.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wan.config_networks import AdapterConfig, CLIPConfig, DiTConfig, T5Config, VAEConfig, require
+from wan.config_networks import AdapterConfig, CLIPConfig, CLIPTextConfig, DiTConfig, T5Config, VAEConfig, require
 
 __all__ = [
     "MASK_CHANNELS",
@@ -17,6 +17,7 @@ __all__ = [
     "WAN_CONFIGS",
     "AdapterConfig",
     "CLIPConfig",
+    "CLIPTextConfig",
     "DiTConfig",
     "T5Config",
     "TaskConfig",
@@ -200,7 +201,7 @@ _I2V_TINY = TaskConfig(
         num_layers=3,
         text_len=128,
     ),
-    clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64),
+    clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64, text=None),
     adapter=AdapterConfig(
         inner_dim=96,
         num_heads=4,
