@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common import arguments, cli
 from common.arguments import model_path
 from common.logs import setup_logging
-from wan.config import RUNNABLE_TASKS, WAN_CONFIGS
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and `--task`."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, RUNNABLE_TASKS, default="i2v-14B")
+    arguments.add_task(parser, TRAINABLE_TASKS, default="i2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_caching(parser)
     arguments.add_model_paths(parser, "vae", "clip")
     parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")

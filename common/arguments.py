@@ -28,10 +28,33 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
 
 
-def add_task(parser: argparse._ActionsContainer, tasks: Iterable[str], default: str) -> None:
-    """`--task`: which network, and with it every default path and number."""
+def add_task(
+    parser: argparse._ActionsContainer, tasks: Iterable[str], default: str, generated_only: Iterable[str] = ()
+) -> None:
+    """`--task`: which network, and with it every default path and number.
+
+    Args:
+        parser: gets the option.
+        tasks: what may be chosen.
+        default: one of them.
+        generated_only: tasks to refuse with a word on what can be done with them.
+    """
+    refused = set(generated_only) - set(tasks)
+
+    def task_name(text: str) -> str:
+        if text in refused:
+            raise argparse.ArgumentTypeError(
+                f"{text} has no caches and no training yet; wan_generate_video.py can generate with it. "
+                f"Here, choose from {', '.join(tasks)}"
+            )
+        return text
+
     parser.add_argument(
-        "--task", choices=list(tasks), default=default, help="the network; it also chooses default paths and sizes"
+        "--task",
+        type=task_name,
+        choices=list(tasks),
+        default=default,
+        help="the network; it also chooses default paths and sizes",
     )
 
 

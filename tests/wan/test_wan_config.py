@@ -11,6 +11,7 @@ from wan.config import (
     WAN_CONFIGS,
     AdapterConfig,
     CLIPConfig,
+    CLIPTextConfig,
     DiTConfig,
     T5Config,
     TaskConfig,
@@ -43,7 +44,9 @@ def test_config_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("config", [DiTConfig, VAEConfig, T5Config, CLIPConfig, AdapterConfig, TaskConfig, WeightPaths])
+@pytest.mark.parametrize(
+    "config", [DiTConfig, VAEConfig, T5Config, CLIPConfig, CLIPTextConfig, AdapterConfig, TaskConfig, WeightPaths]
+)
 def test_every_field_has_its_sentence(config: type):
     import inspect
 
@@ -117,6 +120,10 @@ def test_defaults_follow_the_task():
         (lambda: T5Config(dim_attn=100), "num_heads"),
         (lambda: CLIPConfig(image_size=225), "patch_size"),
         (lambda: CLIPConfig(num_heads=7), "num_heads"),
+        (lambda: CLIPTextConfig(num_heads=7), "num_heads"),
+        (lambda: CLIPTextConfig(positions=4), "positions"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], first_frame="none"), "first_frame"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], dit=replace(WAN_CONFIGS["i2v-14B"].dit, in_dim=17)), "1 channels"),
         (lambda: AdapterConfig(inner_dim=34, num_heads=2), "inner_dim"),
         (lambda: AdapterConfig(blocks=(1, 0)), "blocks"),
         (lambda: AdapterConfig(blocks=()), "blocks"),
