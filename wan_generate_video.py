@@ -74,6 +74,16 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     arguments.add_tokenizer(parser)
     arguments.add_device(parser)
     parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
+    parser.add_argument("--fp8", action="store_true", help="keep the DiT's linear layers in fp8, as they are")
+    parser.add_argument(
+        "--fp8_scaled",
+        action="store_true",
+        help="the same with a scale per row, made from the whole weights: more exact",
+    )
+    parser.add_argument(
+        "--fp8_fast", action="store_true", help="multiply fp8 weights in 8 bits (newer GPUs): faster, less exact"
+    )
+    arguments.add_fp8_t5(parser)
     parser.add_argument("--lora_weight", nargs="*", metavar="PATH", default=[], help="LoRA files, merged into the DiT")
     parser.add_argument("--lora_multiplier", nargs="*", type=float, default=[], help="one per LoRA; missing ones are 1")
     parser.add_argument("--attn_mode", choices=["torch", "sdpa"], default="torch", help="attention kernel")
@@ -197,7 +207,8 @@ def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
 
     args, task, pictures = job.args, job.task, job.pictures
     log.info("encoding the prompt")
-    context = encode_prompts([args.prompt, job.negative_prompt], task.t5, args.t5, args.tokenizer, job.device)
+    prompts = [args.prompt, job.negative_prompt]
+    context = encode_prompts(prompts, task.t5, args.t5, args.tokenizer, job.device, fp8=args.fp8_t5)
     if not task.dit.condition_channels:
         return context, None, None
     log.info("encoding the pictures at %d x %d (height x width)", pictures.height, pictures.width)
@@ -220,16 +231,26 @@ def load_network(job: Job) -> "WanModel":
     import torch
 
     from common.precision import compute_dtype
-    from networks.lora_wan import merge_lora
+    from networks.lora_wan import merge_while_loading
     from wan.adapter import load_adapter
+    from wan.fp8 import use_fast_fp8
     from wan.loading import load_dit
 
     args, dtype = job.args, compute_dtype(None, job.device, torch.bfloat16)
     log.info("loading the DiT from %s", args.dit)
-    dit = load_dit(args.dit, job.task.dit, device=job.device, dtype=dtype, attn_mode=args.attn_mode)
-    for index, path in enumerate(args.lora_weight):
-        multiplier = args.lora_multiplier[index] if index < len(args.lora_multiplier) else 1.0
-        log.info("merged %d modules of %s, times %g", merge_lora(dit, path, multiplier), path, multiplier)
+    multipliers = args.lora_multiplier + [1.0] * (len(args.lora_weight) - len(args.lora_multiplier))
+    loras = list(zip(args.lora_weight, multipliers, strict=True))
+    dit = load_dit(
+        args.dit,
+        job.task.dit,
+        device=job.device,
+        dtype=dtype,
+        attn_mode=args.attn_mode,
+        fp8=arguments.fp8_mode(args.fp8, args.fp8_scaled),
+        merge=merge_while_loading(loras) if loras else None,
+    )
+    if args.fp8_fast:
+        log.info("%d layers multiply in 8 bits", use_fast_fp8(dit, job.device))
     if job.adapter is not None:
         log.info("camera adapter: %s, times %g", job.adapter, args.camera_scale)
         adapter = load_adapter(job.adapter, job.task.dit, device=job.device, dtype=dtype)

@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
-    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype)
+    fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
+    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
     network = build_network(config, dit)
     adapter = None if args.no_camera else make_adapter(config, task)
     train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set))

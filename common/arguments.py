@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from common.files import require_file
 
@@ -85,6 +86,18 @@ def add_tokenizer(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the tokenizer come from the Hugging Face hub if it is not here",
     )
+
+
+def add_fp8_t5(parser: argparse._ActionsContainer) -> None:
+    """`--fp8_t5`: the text encoder in less memory."""
+    parser.add_argument(
+        "--fp8_t5", action="store_true", help="keep the text encoder's linear layers in fp8, with a scale per row"
+    )
+
+
+def fp8_mode(base: bool, scaled: bool) -> Literal["none", "base", "scaled"]:
+    """What `--fp8` (or `--fp8_base`) and `--fp8_scaled` ask for; the latter alone is enough."""
+    return "scaled" if scaled else "base" if base else "none"
 
 
 def add_caching(parser: argparse.ArgumentParser) -> None:

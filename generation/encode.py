@@ -15,7 +15,12 @@ from wan.pixels import to_tensor
 
 
 def encode_prompts(
-    prompts: list[str], config: T5Config, path: str | Path, tokenizer: str | Path, device: torch.device
+    prompts: list[str],
+    config: T5Config,
+    path: str | Path,
+    tokenizer: str | Path,
+    device: torch.device,
+    fp8: bool = False,
 ) -> list[Tensor]:
     """Text tokens [L_i, text_dim] of each prompt.
 
@@ -25,9 +30,10 @@ def encode_prompts(
         path: its weights.
         tokenizer: its tokenizer.json, or the folder of it.
         device: where it runs; on a GPU in bfloat16.
+        fp8: keep its linear layers in fp8.
     """
     dtype = compute_dtype(None, device, torch.bfloat16)
-    return load_t5(path, config, device=device, dtype=dtype, tokenizer=tokenizer).encode(prompts)
+    return load_t5(path, config, device=device, dtype=dtype, tokenizer=tokenizer, fp8=fp8).encode(prompts)
 
 
 def needs_clip(task: TaskConfig, pictures: Pictures) -> bool:

@@ -59,7 +59,7 @@ def load_dit(
     """
     with torch.device("meta"):
         model = WanModel(config, attn_mode)
-    header, contents = open_network(path, "dit")
+    header, contents = open_network(path, "dit", model)
     if fp8 == "scaled" and contents.is_fp8:
         raise ValueError(
             f"{path} is in fp8 already, without scales: --fp8_scaled makes its scales from whole weights. Pass the "

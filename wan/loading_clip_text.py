@@ -4,12 +4,11 @@ from pathlib import Path
 
 import torch
 
-from common.weights import assign_tensors, read_tensors
 from wan.clip_text import CLIPImageText
 from wan.config import CLIPConfig, CLIPTextConfig
-from wan.keys import describe_keys
 from wan.keys_clip_text import clip_image_text_table
 from wan.keys_encoders import from_official
+from wan.placing import open_network, place
 from wan.tokenizer import FILE_NAME, Tokenizer
 
 HUB_TOKENIZER = "FacebookAI/xlm-roberta-large"
@@ -46,17 +45,14 @@ def load_clip_text(
     found = _find_tokenizer(path, config.text, tokenizer, allow_download)
     with torch.device("meta"):
         clip = CLIPImageText(config, found)
-    tensors = read_tensors(path)
-    if "textual.token_embedding.weight" not in tensors or "visual.head" not in tensors:
+    header, contents = open_network(path, "clip", clip)
+    if "textual.token_embedding.weight" not in header.entries or "visual.head" not in header.entries:
         raise ValueError(
-            f"{path} is {describe_keys(tensors)}, without CLIP's text tower under official names; pass "
+            f"{path} is {contents}, without CLIP's text tower under official names; pass "
             "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
         )
-    tensors = from_official(tensors, clip_image_text_table(config, config.text))
-    # one at a time, so that file and copy are never whole in memory together
-    placed = {key: tensors.pop(key).to(device, dtype) for key in list(tensors)}
-    assign_tensors(clip, placed, "CLIP's two towers", path)
-    return clip.to(device).requires_grad_(False).eval()
+    entries = from_official(header.entries, clip_image_text_table(config, config.text))
+    return place(clip, entries, device, dtype, path, "CLIP's two towers")
 
 
 def _find_tokenizer(
@@ -64,9 +60,9 @@ def _find_tokenizer(
 ) -> Tokenizer | None:
     folder = Path(weights).parent
     places = [Path(tokenizer)] if tokenizer is not None else [folder / "xlm-roberta-large", folder / FILE_NAME]
-    for place in places:
-        if tokenizer is not None or (place / FILE_NAME if place.is_dir() else place).is_file():
-            return _checked(Tokenizer(place, config.text_len), config)
+    for candidate in places:
+        if tokenizer is not None or (candidate / FILE_NAME if candidate.is_dir() else candidate).is_file():
+            return _checked(Tokenizer(candidate, config.text_len), config)
     return _checked(Tokenizer(_download(), config.text_len), config) if allow_download else None
 
 

@@ -30,7 +30,7 @@ def load_vae(path: str | Path, config: VAEConfig, *, device: str | torch.device,
     """
     with torch.device("meta"):
         vae = WanVAE(config)
-    header, contents = open_network(path, "vae")
+    header, contents = open_network(path, "vae", vae)
     entries = vae_to_ours(header.entries, config)
     return place(vae, entries, device, dtype, path, f"the VAE of this task, though it is {contents}").channels_last()
 
@@ -63,10 +63,10 @@ def load_t5(
         FileNotFoundError: there is no such file, or `tokenizer` names none.
         ValueError: the file is unreadable or holds another network, or the tokenizer does not fit the vocabulary.
     """
-    header, contents = open_network(path, "t5")
     found = _find_tokenizer(path, config, tokenizer, allow_download)
     with torch.device("meta"):
         t5 = T5Encoder(config, found)
+    header, contents = open_network(path, "t5", t5)
     # a file in fp8 has lost what scales would save
     mode: Fp8Mode = "none" if not fp8 else "base" if contents.is_fp8 else "scaled"
     entries = t5_to_ours(header.entries, config)
@@ -90,7 +90,7 @@ def load_clip(path: str | Path, config: CLIPConfig, *, device: str | torch.devic
     """
     with torch.device("meta"):
         clip = CLIPVision(config)
-    header, contents = open_network(path, "clip")
+    header, contents = open_network(path, "clip", clip)
     entries = clip_to_ours(header.entries, config)
     return place(clip, entries, device, dtype, path, f"the image encoder of this task, though it is {contents}")
 

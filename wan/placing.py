@@ -53,8 +53,8 @@ def find_weights(path: str | Path, network: str) -> Path:
     return next((place for place in places if found.is_dir() and place.exists()), found)
 
 
-def open_network(path: str | Path, network: str) -> tuple[Header, Contents]:
-    """Header and contents of a file that is to hold a network of that kind (dit, vae, t5 or clip).
+def open_network(path: str | Path, network: str, module: nn.Module) -> tuple[Header, Contents]:
+    """Header and contents of a file that is to hold a network of that kind (dit, vae, t5 or clip), namely `module`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,7 +65,10 @@ def open_network(path: str | Path, network: str) -> tuple[Header, Contents]:
     if contents.network != network:
         flag = FLAGS.get(contents.network)
         there = f"Pass it at {flag}, and {NAMES[network]} here" if flag else f"Pass {NAMES[network]}"
-        raise ValueError(f"{path} is {contents}, not {NAMES[network]}: {there} ({FLAGS[network]}). See docs/weights.md")
+        misfit = compare_tensors(module.state_dict(), header.entries)
+        raise ValueError(
+            f"{path} is {contents}, not {NAMES[network]}. {misfit}. {there} ({FLAGS[network]}); see docs/weights.md"
+        )
     if contents.scale_key is not None:
         raise ValueError(
             f"{path} is {contents}, but in scaled fp8 of another program ({contents.scale_key}), which is not "
