@@ -205,9 +205,9 @@ def _check_layout(file: Path, entries: Mapping[str, TensorEntry], data: int, siz
 
 
 def _read_pickled(file: Path) -> dict[str, TensorEntry]:
-    # files of torch before 1.6 are no zip archives and cannot be mapped
-    mmap = zipfile.is_zipfile(file)
     try:
+        # files of torch before 1.6 are no zip archives and cannot be mapped
+        mmap = zipfile.is_zipfile(file)
         if mmap:
             _check_archive(file)
         # the namespace of training arguments that DUSt3R's file carries is data, not code

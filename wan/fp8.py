@@ -8,6 +8,7 @@ Activations and sums stay in the dtype the layer is called in: the weight is wid
 the activations are rounded to E4M3 too, one scale per token, and the GPU multiplies in 8 bits.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
@@ -44,10 +45,9 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         [out, in] in E4M3, and scales [out, 1] in float32 with weight ≈ rounded · scale; a row of zeros has scale 1.
     """
-    wide = weight.float()
-    amax = wide.abs().amax(dim=1, keepdim=True)
+    amax = torch.linalg.vector_norm(weight, math.inf, dim=1, keepdim=True).float()
     scale = torch.where(amax > 0, amax / FP8_MAX, 1.0)
-    return (wide / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
+    return (weight.float() / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 
 def round_to_fp8(weight: Tensor) -> Tensor:
