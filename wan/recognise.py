@@ -239,7 +239,7 @@ def _is_vae(entries: Mapping[str, TensorEntry], config: VAEConfig) -> bool:
     return (
         first is not None
         and last is not None
-        and (first.shape[:2], last.shape[:1]) == ((config.dim, pixels), (config.z_dim,))
+        and (first.shape[:2], last.shape[:1]) == ((config.widths[0], pixels), (config.z_dim,))
     )
 
 

@@ -11,10 +11,13 @@ from torch import Tensor
 from common.tensor_headers import Header, TensorEntry
 from common.weights import write_tensors
 from tests.wan.dit_helpers import I2V, T2V, small_model
+from wan.clip import CLIPVision
 from wan.config import WAN_CONFIGS, DiTConfig
 from wan.keys import dit_to_diffusers
 from wan.model import WanModel
 from wan.recognise import Contents, recognise, tasks_in_words
+from wan.t5 import T5Encoder
+from wan.vae import WanVAE
 
 
 def header(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype = torch.bfloat16, **metadata: str) -> Header:
@@ -84,6 +87,21 @@ def test_the_dit_of_every_task_is_told_in_every_style(task: str, same: list[str]
     assert (found.network, found.style, list(found.tasks)) == ("dit", style, same)
     assert found.parameters == sum(value.numel() for value in state.values())
     assert found.dtypes == {"bfloat16": found.parameters}
+
+
+@pytest.mark.parametrize("task", ["i2v-14B", "i2v-tiny"])
+def test_the_encoders_of_every_task_are_told(task: str):
+    config = WAN_CONFIGS[task]
+    assert config.clip is not None
+    with torch.device("meta"):
+        networks = {"vae": WanVAE(config.vae), "t5": T5Encoder(config.t5), "clip": CLIPVision(config.clip)}
+    for network, module in networks.items():
+        found = of_state(module.state_dict())
+        assert found.network == network
+        assert ("i2v-tiny" in found.tasks) == (task == "i2v-tiny") and ("i2v-14B" in found.tasks) == (task == "i2v-14B")
+    assert str(of_state(networks["vae"].state_dict())).endswith(
+        "(task i2v-tiny)" if task == "i2v-tiny" else "official task)"
+    )
 
 
 def test_i2v_14b_has_the_official_number_of_parameters():
