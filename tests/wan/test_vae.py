@@ -86,6 +86,16 @@ def test_same_numbers_as_diffusers(blocks: int):
         assert error(ours.decode(latent), decoded) <= 1e-5
 
 
+def test_the_latents_are_normalised_with_diffusers_numbers():
+    """Every one of the 32 numbers in its place."""
+    diffusers = pytest.importorskip("diffusers")
+    with torch.device("meta"):
+        theirs = diffusers.AutoencoderKLWan().config
+    assert VAEConfig().mean == tuple(theirs.latents_mean)
+    assert VAEConfig().std == tuple(theirs.latents_std)
+    assert (VAEConfig().dim, VAEConfig().z_dim, VAEConfig().dim_mult) == (theirs.base_dim, theirs.z_dim, (1, 2, 4, 4))
+
+
 def test_names_go_to_diffusers_and_back():
     vae = random_vae()
     table = vae_table(SMALL)
