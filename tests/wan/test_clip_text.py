@@ -101,6 +101,17 @@ def test_same_numbers_as_the_official_formulas(official, clip, lengths: list[int
     assert (ours - theirs).norm() / theirs.norm() <= 1e-5
 
 
+def test_same_numbers_where_the_norms_hold_on_to_their_epsilon(official, tmp_path: Path):
+    """Small embeddings and small layers, so that epsilon is not lost beside the variance."""
+    parts = ("embedding", "attn.o", "ffn.2")
+    small = {k: v * 1e-2 if any(part in k for part in parts) else v for k, v in official.items()}
+    write_tensors(tmp_path / "clip.safetensors", small)
+    ids = torch.tensor([[0, 5, 6, 2]])
+    with torch.no_grad():
+        ours, theirs = load(tmp_path).text(ids), by_hand(small, ids)
+    assert (ours - theirs).norm() / theirs.norm() <= 1e-5
+
+
 def test_same_numbers_as_transformers_and_open_clips_mean_pooler(official, folder):
     """Transformers' model through our table, pooled as open_clip does: sum of mask times token over sum of mask."""
     plain = XLMRobertaModel(
