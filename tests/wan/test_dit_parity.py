@@ -13,10 +13,15 @@ from wan.keys import dit_from_diffusers, dit_to_diffusers, dit_to_official
 from wan.model import WanModel
 
 # diffusers splits image from text tokens by a fixed text length of 512
+# the 1.3B networks in small: heads of 128 channels as in every official model, and the same ffn ratio
+SMALLER = {"dim": 256, "ffn_dim": 1493, "num_heads": 2, "num_layers": 2}
 TASKS = {
     name: replace(config, text_len=512)
-    for name, config in {"t2v": T2V, "i2v": I2V, "flf2v": FLF2V, "fun": FUN_CONTROL}.items()
-}
+    for name, config in {
+        "t2v": T2V, "i2v": I2V, "flf2v": FLF2V, "fun": FUN_CONTROL,
+        "t2v-1.3B": replace(T2V, **SMALLER), "fun-1.3B": replace(FUN_CONTROL, **SMALLER),
+    }.items()
+}  # fmt: skip
 ALL = pytest.mark.parametrize("config", TASKS.values(), ids=TASKS)
 
 
@@ -90,6 +95,21 @@ def test_same_numbers_where_the_norms_hold_on_to_their_epsilon(config: DiTConfig
         assert clip is not None
         given = replace(given, clip_features=clip * 1e-3)
     assert relative_error(*both(model, (999.0, 321.0), given)) <= 1e-5
+
+
+@ALL
+@pytest.mark.parametrize("lengths", [(512, 7), (1, 300)], ids=["full and short", "short and middling"])
+def test_texts_of_any_length_are_padded_as_in_diffusers(config: DiTConfig, lengths: tuple[int, int]):
+    """Diffusers' pipelines pad the text with zeros to 512 before the network; ours takes it as T5 gave it."""
+    model, given = small_model(config), inputs(config)
+    padded = given.context.clone()
+    for row, length in zip(padded, lengths, strict=True):
+        row[length:] = 0.0
+    _, theirs = both(model, (999.0, 321.0), replace(given, context=padded))
+    texts = [row[:length] for row, length in zip(padded, lengths, strict=True)]
+    with torch.no_grad():
+        ours = model(given.latents, torch.tensor((999.0, 321.0)), texts, given.clip_features, given.image_condition)
+    assert relative_error(ours, theirs) <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from wan.adapter import CameraAdapter
 from wan.config import (
     NEGATIVE_PROMPT,
+    TRAINABLE_TASKS,
     WAN_CONFIGS,
     AdapterConfig,
     CLIPConfig,
@@ -103,6 +104,30 @@ def test_defaults_follow_the_task():
     assert (WAN_CONFIGS["i2v-14B"].steps, WAN_CONFIGS["t2v-14B"].steps, WAN_CONFIGS["t2i-14B"].frames) == (40, 50, 1)
     assert WAN_CONFIGS["flf2v-14B"].negative_prompt == "镜头切换，" + NEGATIVE_PROMPT
     assert WAN_CONFIGS["t2v-14B"].clip is None and WAN_CONFIGS["t2v-1.3B-FC"].clip is not None
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "shift", "frames", "first_frame", "last_frame", "control"),
+    [
+        ("t2v-1.3B", 50, 5.0, 81, "none", False, False),
+        ("t2v-14B", 50, 5.0, 81, "none", False, False),
+        ("t2i-14B", 50, 5.0, 1, "none", False, False),
+        ("i2v-14B", 40, 5.0, 81, "needed", False, False),
+        ("flf2v-14B", 50, 16.0, 81, "needed", True, False),
+        ("t2v-1.3B-FC", 50, 5.0, 81, "optional", False, True),
+        ("t2v-14B-FC", 50, 5.0, 81, "optional", False, True),
+        ("i2v-14B-FC", 40, 5.0, 81, "needed", False, True),
+    ],
+)
+def test_steps_shift_and_inputs_of_every_task_are_the_official_ones(
+    task: str, steps: int, shift: float, frames: int, first_frame: str, last_frame: bool, control: bool
+):
+    """Official `generate.py`: 40 steps where the name has i2v, else 50; shift 16 for flf2v; guidance 5."""
+    config = WAN_CONFIGS[task]
+    assert (config.steps, config.flow_shift_for(720, 1280), config.frames) == (steps, shift, frames)
+    assert (config.first_frame, config.needs_last_frame, config.needs_control) == (first_frame, last_frame, control)
+    assert config.guidance_scale == 5.0 and config.size == ((720, 1280) if task == "flf2v-14B" else (480, 832))
+    assert (task in TRAINABLE_TASKS) == (not last_frame and not control)
 
 
 @pytest.mark.parametrize(
