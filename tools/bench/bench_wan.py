@@ -3,6 +3,7 @@
     make   write a random DiT to --file (32.8 GB for i2v-14B)
     load   load it in a process of its own: seconds, and the most host memory that was taken
     dit    one forward, ours and diffusers', in one process, alternating; agreement with a float32 reference
+    fp8    the same with scaled fp8 weights: memory, agreement with the bf16 weights, time
     vae    encode and decode, ours and diffusers'
     t5     the text encoder, ours padded to the longest prompt and transformers' padded to the full length
 
@@ -18,7 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -39,6 +42,7 @@ from tools.bench.full_size import (
     write_random,
 )
 from wan.config import WAN_CONFIGS, TaskConfig
+from wan.fp8 import use_fast_fp8
 from wan.keys_encoders import vae_table
 from wan.loading import load_dit
 from wan.t5 import T5Encoder
@@ -46,7 +50,7 @@ from wan.vae import WanVAE
 
 log = get_logger("bench_wan")
 
-PARTS = ("make", "load", "dit", "vae", "t5")
+PARTS = ("make", "load", "dit", "fp8", "vae", "t5")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     device = pick_device(args.device)
     task = _task(args)
-    measured = {"make": _make, "load": _load, "dit": _dit, "vae": _vae, "t5": _t5}[args.part](args, task, device)
+    measured = {"make": _make, "load": _load, "dit": _dit, "fp8": _fp8, "vae": _vae, "t5": _t5}[args.part](
+        args, task, device
+    )
     line = json.dumps({"part": args.part, "task": args.task, "small": args.small, **_machine(device), **measured})
     log.info(line)
     if args.output:
@@ -205,6 +211,35 @@ def _dit(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     }
 
 
+def _fp8(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
+    short, timestep = dit_inputs(task.dit, _grid(args.short), device, seed=1), torch.tensor([768.0], device=device)
+    whole = load_dit(args.file, task.dit, device=device, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = _ours(whole, short, timestep)
+    del whole
+    result: dict[str, object] = {}
+    long = dit_inputs(task.dit, _grid(args.grid), device, seed=2)
+    for mode in ("scaled", "base"):
+        begin = time.perf_counter()
+        model = load_dit(args.file, task.dit, device=device, dtype=torch.bfloat16, fp8=mode)
+        seconds = time.perf_counter() - begin
+        with torch.no_grad():
+            close = agreement(_ours(model, short, timestep), expected)
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+        race = _race({mode: partial(_ours, model, long, timestep)}, args, device)
+        if mode == "scaled" and device.type == "cuda":
+            use_fast_fp8(model, device)
+            with torch.no_grad():
+                fast = agreement(_ours(model, short, timestep), expected)
+            result["fast"] = {
+                "to_bf16": fast,
+                "time": _race({"fast": partial(_ours, model, long, timestep)}, args, device),
+            }
+        result[mode] = {"load_seconds": seconds, "weights_gb": weights / 1e9, "to_bf16": close, "time": race[mode]}
+        del model
+    return result
+
+
 def _grid(numbers: list[int]) -> tuple[int, int, int]:
     frames, rows, columns = numbers
     return frames, rows, columns
@@ -222,7 +257,7 @@ def _theirs(twin: torch.nn.Module, given: dict[str, Tensor], timestep: Tensor) -
 
 
 def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
-    from diffusers import AutoencoderKLWan
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
     config = task.vae
     generator = torch.Generator(device).manual_seed(3)
@@ -231,7 +266,7 @@ def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     }
     ours = WanVAE(config).to(device)
     ours.load_state_dict(weights)
-    theirs = AutoencoderKLWan(
+    theirs: Any = AutoencoderKLWan(
         base_dim=config.dim, z_dim=config.z_dim, dim_mult=list(config.dim_mult), num_res_blocks=config.num_res_blocks
     ).to(device)
     names = {official: others[0] for official, others in vae_table(config).items() if others and official in weights}

@@ -1,5 +1,6 @@
 """Random networks of any size for benchmarks: a checkpoint on the disk, inputs, and diffusers' twin of each network."""
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from wan.vae import WanVAE
 HEADER_ALIGNMENT = 8
 
 
-def random_tensor(key: str, shape: torch.Size, device: torch.device, dtype: torch.dtype, generator: torch.Generator):
+def random_tensor(
+    key: str, shape: torch.Size, device: torch.device, dtype: torch.dtype, generator: torch.Generator
+) -> Tensor:
     """A weight that lets signals through at their size: norms near 1, matrices of unit gain, small biases."""
     noise = torch.randn(shape, device=device, generator=generator, dtype=torch.float32)
     if ("norm" in key and key.endswith("weight")) or key.endswith(("gamma", "proj.0.weight", "proj.4.weight")):
@@ -37,8 +40,6 @@ def write_random(path: Path, shapes: dict[str, torch.Size], device: torch.device
 
     The layout is that of https://github.com/huggingface/safetensors#format.
     """
-    import json
-
     generator = torch.Generator(device).manual_seed(seed)
     header, offset = {}, 0
     for key, shape in shapes.items():
@@ -74,7 +75,7 @@ def diffusers_dit(model: WanModel, dtype: torch.dtype, share: bool) -> nn.Module
         dtype: of the twin's weights.
         share: use our tensors themselves where the dtype is the same, instead of copies.
     """
-    from diffusers import WanTransformer3DModel
+    from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
 
     config = model.config
     with torch.device("meta"):
@@ -96,7 +97,7 @@ def diffusers_dit(model: WanModel, dtype: torch.dtype, share: bool) -> nn.Module
     }
     twin.load_state_dict(state, strict=True, assign=True)
     # the tables of positions are made in the constructor and have no place in a state dict
-    rope = type(twin.rope)(config.head_dim, config.patch_size, 1024)
+    rope = WanRotaryPosEmbed(config.head_dim, config.patch_size, 1024)
     twin.rope = rope.to(next(iter(state.values())).device)
     return twin.eval().requires_grad_(False)
 
