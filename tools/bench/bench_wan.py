@@ -268,7 +268,8 @@ def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     ours.load_state_dict(weights)
     theirs: Any = AutoencoderKLWan(
         base_dim=config.dim, z_dim=config.z_dim, dim_mult=list(config.dim_mult), num_res_blocks=config.num_res_blocks
-    ).to(device)
+    )
+    theirs = theirs.to(device)
     names = {official: others[0] for official, others in vae_table(config).items() if others and official in weights}
     theirs.load_state_dict(
         {names[key]: value.reshape(theirs.state_dict()[names[key]].shape) for key, value in weights.items()}
@@ -276,6 +277,8 @@ def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     frames, height, width = 4 * args.grid[0] - 3, 8 * args.grid[1], 8 * args.grid[2]
     video = torch.rand(1, 3, frames, height, width, device=device, generator=generator) * 2 - 1
     result: dict[str, object] = {"frames": frames, "height": height, "width": width}
+    # cuDNN's convolutions round to TF32 unless told otherwise
+    torch.backends.cudnn.allow_tf32 = False
     with torch.no_grad():
         small = video[:, :, :9, : height // 2, : width // 2]
         exact = theirs.double().encode(small.double()).latent_dist.mode()
@@ -283,6 +286,7 @@ def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
         latent = ours.encode(small) * ours.std.view(1, -1, 1, 1, 1) + ours.mean.view(1, -1, 1, 1, 1)
         result["encode_float32_to_float64"] = agreement(latent, exact)
         result["decode_float32_to_float64"] = agreement(ours.decode(ours.encode(small)), theirs.decode(exact).sample)
+    torch.backends.cudnn.allow_tf32 = True
     ours, theirs = ours.bfloat16().channels_last(), theirs.bfloat16()
     half = video.bfloat16()
     with torch.no_grad():
@@ -305,6 +309,10 @@ def _t5(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dic
         key: random_tensor(key, value.shape, device, torch.bfloat16, generator)
         for key, value in model.state_dict().items()
     }
+    # T5 does not divide its logits by the width of a head; its queries are small instead (Raffel et al. 2020)
+    for key in state:
+        if key.endswith("SelfAttention.q.weight"):
+            state[key] *= (task.t5.dim_attn / task.t5.num_heads) ** -0.5
     model.load_state_dict(state, assign=True)
     model = model.to(device).eval().requires_grad_(False)
     length = task.t5.text_len
