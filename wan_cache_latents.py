@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common import arguments, cli
 from common.arguments import model_path
 from common.logs import setup_logging
-from wan.config import RUNNABLE_TASKS, WAN_CONFIGS
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and `--task`."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, RUNNABLE_TASKS, default="i2v-14B")
+    arguments.add_task(parser, TRAINABLE_TASKS, default="i2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_caching(parser)
     arguments.add_model_paths(parser, "vae", "clip")
     parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
@@ -61,12 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from common.precision import compute_dtype, dtype_name, pick_device
+    from common.tensor_files import tensor_files
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
     from dataset.fingerprint import encoder_identity
     from dataset.kinds import LatentCaching
     from dataset.sources import load_items
     from wan.loading import load_clip, load_vae
+    from wan.placing import find_weights
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
     if task.clip is None and args.clip:
@@ -78,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.clip, task.weights.clip, "clip", "Text-to-video caches need none: --task t2v-14B."
         )
         dtypes["clip"] = compute_dtype(None, device, torch.float16)
-    encoders = {name: encoder_identity(file, dtype_name(dtypes[name])) for name, file in files.items()}
+    encoders = {
+        name: encoder_identity(tensor_files(find_weights(file, name)), dtype_name(dtypes[name]))
+        for name, file in files.items()
+    }
     tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
 
     groups = load_items(load_config(args.dataset_config))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common import arguments, cli
 from common.arguments import model_path, tokenizer_path
 from common.logs import setup_logging
-from wan.config import RUNNABLE_TASKS, WAN_CONFIGS
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and `--task`."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, RUNNABLE_TASKS, default="i2v-14B")
+    arguments.add_task(parser, TRAINABLE_TASKS, default="i2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_caching(parser)
     arguments.add_model_paths(parser, "t5")
     arguments.add_tokenizer(parser)
+    arguments.add_fp8_t5(parser)
     arguments.add_device(parser)
     return parser
 
@@ -35,23 +36,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from common.precision import compute_dtype, dtype_name, pick_device
+    from common.tensor_files import tensor_files
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
     from dataset.fingerprint import encoder_identity, file_fingerprint
     from dataset.kinds import TextCaching
     from dataset.sources import load_items
+    from wan.fp8 import FP8
     from wan.loading import load_t5
+    from wan.placing import find_weights
     from wan.tokenizer import find_tokenizer
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
     file = model_path(args.t5, task.weights.t5, "t5")
     tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download)
     dtype = compute_dtype(None, device, torch.bfloat16)
+    kept = dtype_name(FP8 if args.fp8_t5 else dtype)
 
     groups = load_items(load_config(args.dataset_config))
-    kind = TextCaching({"t5": encoder_identity(file, dtype_name(dtype)), "tokenizer": file_fingerprint(tokenizer)})
+    kind = TextCaching(
+        {"t5": encoder_identity(tensor_files(find_weights(file, "t5")), kept), "tokenizer": file_fingerprint(tokenizer)}
+    )
     plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
-    t5 = load_t5(file, task.t5, device=device, dtype=dtype, tokenizer=tokenizer) if plan.todo else None
+    t5 = load_t5(file, task.t5, device=device, dtype=dtype, tokenizer=tokenizer, fp8=args.fp8_t5) if plan.todo else None
 
     def encode(jobs: list["ItemJob"]) -> list["Tensor"]:
         assert t5 is not None

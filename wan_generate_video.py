@@ -13,15 +13,14 @@ from common import arguments, cli
 from common.arguments import ROOT, model_path, tokenizer_path
 from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
-from wan.config import RUNNABLE_TASKS, WAN_CONFIGS, TaskConfig
-from wan.sizes import SPATIAL_STEP, check_frames, check_size, size_for_image
+from wan.config import WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor
 
     from camera.track import CameraTrack
+    from generation.pictures import Pictures
     from sampling.solvers import Solver
     from wan.model import WanModel
     from wan.vae import WanVAE
@@ -32,7 +31,7 @@ log = get_logger("generate")
 def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and our camera."""
     parser = arguments.make_parser(__doc__ or "")
-    arguments.add_task(parser, RUNNABLE_TASKS, default="t2v-14B")
+    arguments.add_task(parser, WAN_CONFIGS, default="t2v-14B")
     _add_what(parser.add_argument_group("what to make"))
     _add_camera(parser)
     _add_weights(parser)
@@ -44,7 +43,11 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--prompt", required=True, help="the scene, and after `Camera:` the camera move in tags")
     add("--negative_prompt", help="default: Wan's own")
-    add("--image_path", metavar="PATH", help="the first frame (image-to-video tasks need it)")
+    add("--image_path", metavar="PATH", help="the first frame; i2v and flf2v tasks need it, t2v-*-FC tasks may have it")
+    add("--end_image_path", metavar="PATH",
+        help="the last frame (flf2v-14B needs it); with i2v tasks, which were not trained for it, an end image that "
+        "makes the video 4 frames longer")  # fmt: skip
+    add("--control_path", metavar="PATH", help="a control video, or a folder of images; Fun-Control tasks need it")
     add("--video_size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), default=[256, 256],
         help="height and width; with an image their product is the area, and the image gives the shape")  # fmt: skip
     add("--video_length", type=int, help="frames, 4n+1; default: the task's")
@@ -71,6 +74,16 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     arguments.add_tokenizer(parser)
     arguments.add_device(parser)
     parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
+    parser.add_argument("--fp8", action="store_true", help="keep the DiT's linear layers in fp8, as they are")
+    parser.add_argument(
+        "--fp8_scaled",
+        action="store_true",
+        help="the same with a scale per row, made from the whole weights: more exact",
+    )
+    parser.add_argument(
+        "--fp8_fast", action="store_true", help="multiply fp8 weights in 8 bits (newer GPUs): faster, less exact"
+    )
+    arguments.add_fp8_t5(parser)
     parser.add_argument("--lora_weight", nargs="*", metavar="PATH", default=[], help="LoRA files, merged into the DiT")
     parser.add_argument("--lora_multiplier", nargs="*", type=float, default=[], help="one per LoRA; missing ones are 1")
     parser.add_argument("--attn_mode", choices=["torch", "sdpa"], default="torch", help="attention kernel")
@@ -92,10 +105,7 @@ class Job:
     args: argparse.Namespace
     task: TaskConfig
     video: Path
-    frames: int
-    height: int
-    width: int
-    first_frame: "np.ndarray | None"
+    pictures: "Pictures"
     track: "CameraTrack | None"
     adapter: Path | None
     solver: "Solver"
@@ -108,17 +118,18 @@ class Job:
 def plan(args: argparse.Namespace) -> Job:
     """Check the whole request and compile its camera, before anything slow is done."""
     from common.precision import pick_device
+    from generation.encode import needs_clip
+    from generation.pictures import PicturePaths, read_pictures
     from wan.tokenizer import find_tokenizer
 
     task = WAN_CONFIGS[args.task]
     arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
-    check_size(*args.video_size)
-    frames = check_frames(task.frames if args.video_length is None else args.video_length)
-    first_frame, source_size, (height, width) = _read_first_frame(args, task)
-    track = _compile_camera(args, frames, source_size, (height, width))
+    paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
+    pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
+    track = _compile_camera(args, pictures)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     for name in ("dit", "vae", "t5", "clip"):
-        if name != "clip" or task.clip is not None:
+        if name != "clip" or needs_clip(task, pictures):
             setattr(args, name, model_path(getattr(args, name), getattr(task.weights, name), name))
     args.tokenizer = find_tokenizer(
         args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download
@@ -131,10 +142,7 @@ def plan(args: argparse.Namespace) -> Job:
         args=args,
         task=task,
         video=video_path(args.save_path, seed, args.output_type == "images"),
-        frames=frames,
-        height=height,
-        width=width,
-        first_frame=first_frame,
+        pictures=pictures,
         track=track,
         adapter=_find_adapter(args, task) if track is not None and args.camera_scale else None,
         solver=_choose_solver(args, task),
@@ -154,31 +162,7 @@ def _choose_solver(args: argparse.Namespace, task: TaskConfig) -> "Solver":
     return make_solver(args.sample_solver, steps, shift)
 
 
-def _read_first_frame(
-    args: argparse.Namespace, task: TaskConfig
-) -> tuple["np.ndarray | None", tuple[int, int], tuple[int, int]]:
-    """The image cut to the video's size, its own size, and the video's size (both height, width)."""
-    from common.media import fit_to_size, read_image
-
-    if task.clip is None:
-        if args.image_path:
-            raise ValueError(
-                f"--image_path: {args.task} makes video from text alone; choose an i2v task or leave it out"
-            )
-        size = (args.video_size[0], args.video_size[1])
-        if size[0] % SPATIAL_STEP or size[1] % SPATIAL_STEP:
-            raise ValueError(f"--video_size {size[0]} {size[1]}: without an image both must be multiples of 16")
-        return None, size, size
-    if not args.image_path:
-        raise ValueError(f"--image_path is needed: {args.task} makes video from an image and a prompt")
-    image = read_image(args.image_path)
-    height, width = size_for_image(image.shape[0], image.shape[1], args.video_size[0] * args.video_size[1])
-    return fit_to_size(image, width, height), (image.shape[0], image.shape[1]), (height, width)
-
-
-def _compile_camera(
-    args: argparse.Namespace, frames: int, source_size: tuple[int, int], size: tuple[int, int]
-) -> "CameraTrack | None":
+def _compile_camera(args: argparse.Namespace, pictures: "Pictures") -> "CameraTrack | None":
     """The camera of every frame, from the tags in the prompt, through the lens of the source picture."""
     from camera.intrinsics import default_intrinsics
     from camera.language import has_camera, parse
@@ -190,6 +174,7 @@ def _compile_camera(
             if getattr(args, flag) is not None:
                 log.warning("--%s is not used: %s", flag, reason)
         return None
+    frames, source_size, size = pictures.frames, pictures.source_size, (pictures.height, pictures.width)
     lens = arguments.lens_of(args)
     intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(source_size[1] / source_size[0], lens)
     moves, seconds = parse(args.prompt), frames / args.fps
@@ -217,29 +202,18 @@ def _find_adapter(args: argparse.Namespace, task: TaskConfig) -> Path:
 
 
 def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
-    """Text tokens of the prompt and of the negative prompt; CLIP features and image condition of the first frame."""
-    import torch
+    """Text tokens of the prompt and of the negative prompt; CLIP features and condition of the pictures."""
+    from generation.encode import encode_condition, encode_images, encode_prompts
 
-    from common.precision import compute_dtype
-    from wan.conditioning import image_condition
-    from wan.loading import load_clip, load_t5
-    from wan.pixels import to_tensor
-
-    args, task, device = job.args, job.task, job.device
+    args, task, pictures = job.args, job.task, job.pictures
     log.info("encoding the prompt")
-    t5 = load_t5(
-        args.t5, task.t5, device=device, dtype=compute_dtype(None, device, torch.bfloat16), tokenizer=args.tokenizer
-    )
-    context = t5.encode([args.prompt, job.negative_prompt])
-    del t5
-    if job.first_frame is None or task.clip is None:
+    prompts = [args.prompt, job.negative_prompt]
+    context = encode_prompts(prompts, task.t5, args.t5, args.tokenizer, job.device, fp8=args.fp8_t5)
+    if not task.dit.condition_channels:
         return context, None, None
-    log.info("encoding the image at %d x %d (height x width)", job.height, job.width)
-    image = to_tensor(job.first_frame[None], device)[:, 0][None]
-    clip = load_clip(args.clip, task.clip, device=device, dtype=compute_dtype(None, device, torch.float16))
-    features = clip.encode_image(image)
-    del clip
-    return context, features, image_condition(_load_vae(job), image, job.frames)
+    log.info("encoding the pictures at %d x %d (height x width)", pictures.height, pictures.width)
+    features = encode_images(task, pictures, args.clip, job.device)
+    return context, features, encode_condition(_load_vae(job), task, pictures, job.device)
 
 
 def _load_vae(job: Job) -> "WanVAE":
@@ -257,16 +231,26 @@ def load_network(job: Job) -> "WanModel":
     import torch
 
     from common.precision import compute_dtype
-    from networks.lora_wan import merge_lora
+    from networks.lora_wan import merge_while_loading
     from wan.adapter import load_adapter
+    from wan.fp8 import use_fast_fp8
     from wan.loading import load_dit
 
     args, dtype = job.args, compute_dtype(None, job.device, torch.bfloat16)
     log.info("loading the DiT from %s", args.dit)
-    dit = load_dit(args.dit, job.task.dit, device=job.device, dtype=dtype, attn_mode=args.attn_mode)
-    for index, path in enumerate(args.lora_weight):
-        multiplier = args.lora_multiplier[index] if index < len(args.lora_multiplier) else 1.0
-        log.info("merged %d modules of %s, times %g", merge_lora(dit, path, multiplier), path, multiplier)
+    multipliers = args.lora_multiplier + [1.0] * (len(args.lora_weight) - len(args.lora_multiplier))
+    loras = list(zip(args.lora_weight, multipliers, strict=True))
+    dit = load_dit(
+        args.dit,
+        job.task.dit,
+        device=job.device,
+        dtype=dtype,
+        attn_mode=args.attn_mode,
+        fp8=arguments.fp8_mode(args.fp8, args.fp8_scaled),
+        merge=merge_while_loading(loras) if loras else None,
+    )
+    if args.fp8_fast:
+        log.info("%d layers multiply in 8 bits", use_fast_fp8(dit, job.device))
     if job.adapter is not None:
         log.info("camera adapter: %s, times %g", job.adapter, args.camera_scale)
         adapter = load_adapter(job.adapter, job.task.dit, device=job.device, dtype=dtype)
@@ -290,7 +274,8 @@ def sample_latent(
         cond = dit.prepare(context[:1], clip_features, _rays(job), cache_kv=True)
         uncond = dit.prepare(context[1:], clip_features, cond.camera, cache_kv=True) if guidance != 1 else None
     generator = torch.Generator(job.device).manual_seed(job.seed)
-    shape = (1, job.task.vae.z_dim, (job.frames - 1) // 4 + 1, job.height // 8, job.width // 8)
+    pictures = job.pictures
+    shape = (1, job.task.vae.z_dim, (pictures.frames - 1) // 4 + 1, pictures.height // 8, pictures.width // 8)
     noise = torch.randn(shape, generator=generator, device=job.device)
     log.info("seed %d, guidance %g", job.seed, guidance)
     latent = sample(dit, job.solver, noise, cond, uncond, guidance, condition)
@@ -308,7 +293,8 @@ def _rays(job: Job) -> "Tensor | None":
 
     if job.track is None or job.adapter is None:
         return None
-    return latent_rays(job.track.c2w, job.track.intrinsics, job.height // 8, job.width // 8)[None].to(job.device)
+    pictures, track = job.pictures, job.track
+    return latent_rays(track.c2w, track.intrinsics, pictures.height // 8, pictures.width // 8)[None].to(job.device)
 
 
 def save(job: Job, latent: "Tensor") -> None:
@@ -349,9 +335,9 @@ def describe(job: Job) -> dict[str, str]:
         "seeds": job.seed,
         "prompt": args.prompt,
         "negative_prompt": job.negative_prompt,
-        "height": job.height,
-        "width": job.width,
-        "video_length": job.frames,
+        "height": job.pictures.height,
+        "width": job.pictures.width,
+        "video_length": job.pictures.frames,
         "infer_steps": len(job.solver.timesteps),
         "guidance_scale": job.guidance_scale,
     }

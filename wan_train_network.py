@@ -12,7 +12,7 @@ from common.arguments import model_path
 from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
 from training.config import TrainingConfig, add_training_options, read_training_options
-from wan.config import RUNNABLE_TASKS, WAN_CONFIGS, TaskConfig
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
     from dataset.training_set import TrainingSet
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of this script; musubi-tuner's names and meanings, and our camera adapter."""
     parser = arguments.make_parser(__doc__ or "")
     group = parser.add_argument_group("model and data")
-    arguments.add_task(group, RUNNABLE_TASKS, default="t2v-14B")
+    arguments.add_task(group, TRAINABLE_TASKS, default="t2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_model_paths(group, "dit")
     group.add_argument("--dataset_config", metavar="PATH", required=True, help="TOML (or JSON) file of the data set")
     group.add_argument("--sdpa", action="store_true", help="attention by PyTorch's kernels; the default and only one")
@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
-    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype)
+    fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
+    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
     network = build_network(config, dit)
     adapter = None if args.no_camera else make_adapter(config, task)
     train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set))

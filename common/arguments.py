@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from common.files import require_file
 
@@ -28,10 +29,33 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
 
 
-def add_task(parser: argparse._ActionsContainer, tasks: Iterable[str], default: str) -> None:
-    """`--task`: which network, and with it every default path and number."""
+def add_task(
+    parser: argparse._ActionsContainer, tasks: Iterable[str], default: str, generated_only: Iterable[str] = ()
+) -> None:
+    """`--task`: which network, and with it every default path and number.
+
+    Args:
+        parser: gets the option.
+        tasks: what may be chosen.
+        default: one of them.
+        generated_only: tasks to refuse with a word on what can be done with them.
+    """
+    refused = set(generated_only) - set(tasks)
+
+    def task_name(text: str) -> str:
+        if text in refused:
+            raise argparse.ArgumentTypeError(
+                f"{text} has no caches and no training yet; wan_generate_video.py can generate with it. "
+                f"Here, choose from {', '.join(tasks)}"
+            )
+        return text
+
     parser.add_argument(
-        "--task", choices=list(tasks), default=default, help="the network; it also chooses default paths and sizes"
+        "--task",
+        type=task_name,
+        choices=list(tasks),
+        default=default,
+        help="the network; it also chooses default paths and sizes",
     )
 
 
@@ -62,6 +86,18 @@ def add_tokenizer(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the tokenizer come from the Hugging Face hub if it is not here",
     )
+
+
+def add_fp8_t5(parser: argparse._ActionsContainer) -> None:
+    """`--fp8_t5`: the text encoder in less memory."""
+    parser.add_argument(
+        "--fp8_t5", action="store_true", help="keep the text encoder's linear layers in fp8, with a scale per row"
+    )
+
+
+def fp8_mode(base: bool, scaled: bool) -> Literal["none", "base", "scaled"]:
+    """What `--fp8` (or `--fp8_base`) and `--fp8_scaled` ask for; the latter alone is enough."""
+    return "scaled" if scaled else "base" if base else "none"
 
 
 def add_caching(parser: argparse.ArgumentParser) -> None:

@@ -13,3 +13,8 @@ def progress(work: int | Iterable[T], desc: str, unit: str = "it", disable: bool
     if isinstance(work, int):
         return tqdm(total=work, desc=desc, unit=unit, disable=disable, initial=initial, dynamic_ncols=True)
     return tqdm(work, desc=desc, unit=unit, disable=disable, initial=initial, dynamic_ncols=True)
+
+
+def byte_progress(total: int | None, desc: str, initial: int = 0) -> tqdm:
+    """A tqdm bar over bytes, with rate and time left where the total is known."""
+    return tqdm(total=total, desc=desc, unit="B", unit_scale=True, initial=initial, dynamic_ncols=True)

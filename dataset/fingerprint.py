@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _ENDS_BYTES = 1 << 16
@@ -30,6 +31,12 @@ def text_fingerprint(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def encoder_identity(path: str | Path, dtype: str) -> str:
-    """What a cache says of the encoder that made it: fingerprint of the weights file and compute dtype."""
-    return f"{file_fingerprint(path)} {dtype}"
+def encoder_identity(files: Sequence[Path], dtype: str) -> str:
+    """What a cache says of the encoder that made it: fingerprint of its weights and dtype.
+
+    Args:
+        files: the file of the weights, or all shards of them.
+        dtype: computed in, or kept in where that is less.
+    """
+    parts = [file_fingerprint(file) for file in files]
+    return f"{parts[0] if len(parts) == 1 else text_fingerprint(*parts)} {dtype}"

@@ -7,7 +7,7 @@ Linears never do, they are trained as they are.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.logs import get_logger
-from networks.lora_files import read_lora, write_lora
+from networks.lora_files import LoRAEntry, read_lora, write_lora
 
 log = get_logger("lora")
 
@@ -191,7 +191,6 @@ def create_network(dit: nn.Module, rank: int = 4, alpha: float = 1.0, dropout: f
     return LoRANetwork(shapes, rank, alpha, dropout or 0.0)
 
 
-@torch.no_grad()
 def merge_lora(dit: nn.Module, path: str | Path, multiplier: float = 1.0) -> int:
     """Add a LoRA file to the DiT's own weights, computed in float32 whatever their dtype.
 
@@ -205,8 +204,51 @@ def merge_lora(dit: nn.Module, path: str | Path, multiplier: float = 1.0) -> int
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: some of the file fits nothing in the DiT, or has other shapes; no weight is changed then.
+        ValueError: some of the file fits nothing in the DiT, or has other shapes, or the DiT is in fp8; no weight is
+            changed then.
     """
+    entries = _entries_for(dit, path)
+    weights = {name: dit.get_parameter(name) for name in entries}
+    if any(weight.dtype.itemsize == 1 for weight in weights.values()):
+        raise ValueError(f"{path}: cannot be merged into weights that are in fp8; it is merged while they are loaded")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(_merged(weight, entries[name], multiplier))
+    return len(entries)
+
+
+def merge_while_loading(
+    loras: Sequence[tuple[str | Path, float]],
+) -> Callable[[nn.Module], Callable[[str, Tensor], Tensor]]:
+    """Merge LoRA files into a DiT's weights as they are read, before they are rounded to half precision or fp8.
+
+    Args:
+        loras: files with musubi-tuner's names, and the strength of each, 1 as trained.
+
+    Returns:
+        What `wan.loading.load_dit` takes as `merge`: given the DiT, which need have no memory yet, it reads the files
+        and checks that all of them fits (ValueError where not), and gives the function that takes (name, weight) and
+        gives the weight with the LoRAs in it, in float32 where there are any.
+    """
+
+    def prepare(dit: nn.Module) -> Callable[[str, Tensor], Tensor]:
+        found = [(_entries_for(dit, path), multiplier) for path, multiplier in loras]
+        for (path, multiplier), (entries, _) in zip(loras, found, strict=True):
+            log.info("merging %d modules of %s, times %g", len(entries), path, multiplier)
+
+        def merge(name: str, weight: Tensor) -> Tensor:
+            for entries, multiplier in found:
+                if name in entries:
+                    weight = _merged(weight, entries[name], multiplier)
+            return weight
+
+        return merge
+
+    return prepare
+
+
+def _entries_for(dit: nn.Module, path: str | Path) -> dict[str, LoRAEntry]:
+    """{name of a weight of the DiT: what a LoRA file adds to it}, all of the file."""
     entries, targets = read_lora(path), lora_targets(dit)
     unmatched = [name for name in entries if name not in targets]
     if unmatched:
@@ -214,19 +256,20 @@ def merge_lora(dit: nn.Module, path: str | Path, multiplier: float = 1.0) -> int
             f"{path}: {len(unmatched)} of {len(entries)} LoRA modules fit nothing in this DiT: {_some(unmatched)}; "
             f"the file was made for another network (see --task)"
         )
-    weights = {name: dit.get_parameter(targets[name] + ".weight") for name in entries}
-    for name, entry in entries.items():
+    found = {targets[name] + ".weight": entry for name, entry in entries.items()}
+    for (name, entry), weight in zip(entries.items(), found, strict=True):
         shape = (entry.up.shape[0], entry.down.shape[1])
-        if shape != weights[name].shape:
+        if shape != dit.get_parameter(weight).shape:
             raise ValueError(
-                f"{path}: {name} changes a weight of {shape}, the DiT's is {tuple(weights[name].shape)}; "
+                f"{path}: {name} changes a weight of {shape}, the DiT's is {tuple(dit.get_parameter(weight).shape)}; "
                 f"the file was made for a DiT of another size (see --task)"
             )
-    for name, entry in entries.items():
-        weight = weights[name]
-        down, up = entry.down.to(weight.device, torch.float32), entry.up.to(weight.device, torch.float32)
-        weight.copy_(torch.addmm(weight.float(), up, down, alpha=multiplier * entry.alpha / entry.rank))
-    return len(entries)
+    return found
+
+
+def _merged(weight: Tensor, entry: LoRAEntry, multiplier: float) -> Tensor:
+    down, up = entry.down.to(weight.device, torch.float32), entry.up.to(weight.device, torch.float32)
+    return torch.addmm(weight.float(), up, down, alpha=multiplier * entry.alpha / entry.rank)
 
 
 def _some(names: list[str]) -> str:

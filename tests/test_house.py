@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ["common", "camera", "wan", "networks", "Dust3rP", "dataset", "sampling", "training", "tools"]
+ROOMS = ["common", "camera", "wan", "networks", "Dust3rP", "dataset", "sampling", "generation", "training", "tools"]
 SCRIPTS = sorted(ROOT.glob("wan_*.py"))
 OURS = SCRIPTS + sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 NEVER = re.compile(

@@ -63,6 +63,8 @@ class TrainingConfig:
     max_train_epochs: int | None = option(None, "passes over the data set; overrides --max_train_steps", type=int)
     gradient_accumulation_steps: int = option(1, "batches per process that make one optimizer step", type=int)
     gradient_checkpointing: bool = option(False, "recompute each block in the backward pass: less memory, more time")
+    fp8_base: bool = option(False, "keep the frozen DiT's linear layers in fp8, as they are")
+    fp8_scaled: bool = option(False, "the same with a scale per row, made from the whole weights: more exact")
     mixed_precision: str | None = option(
         None, "type to compute in; default: what `accelerate launch` says", choices=("no", "fp16", "bf16")
     )
@@ -167,6 +169,8 @@ class TrainingConfig:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
         if self.trainable_modules is not None and not all(self.trainable_modules):
             raise ValueError("--trainable_modules '': expected a part of a parameter's name, or all")
+        if self.trainable_modules is not None and (self.fp8_base or self.fp8_scaled):
+            raise ValueError("--trainable_modules trains whole weights; leave --fp8_base and --fp8_scaled out")
         if not self.output_dir:
             raise ValueError("--output_dir '': expected a folder")
         if not self.output_name or "/" in self.output_name or "\\" in self.output_name:

@@ -77,7 +77,7 @@ def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:
         "ss_training_comment": config.training_comment,
         "ss_optimizer": facts.optimizer,
         "ss_max_grad_norm": config.max_grad_norm,
-        "ss_fp8_base": False,
+        "ss_fp8_base": config.fp8_base or config.fp8_scaled,
         "ss_full_fp16": False,
         "ss_full_bf16": False,
         "ss_weighting_scheme": "none",

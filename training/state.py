@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from common.files import atomic_path, require_file
-from common.weights import UNREADABLE, read_tensors, why, write_tensors
+from common.tensor_headers import UNREADABLE, why
+from common.weights import read_tensors, write_tensors
 from training.trainable import ADAPTER, DIT, LORA, Trainable
 
 FORMAT = "1"

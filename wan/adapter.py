@@ -18,11 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from common.weights import assign_tensors, read_metadata, read_tensors, write_tensors
+from common.streaming import stream_tensors
+from common.tensor_headers import read_header
+from common.weights import assign_tensors, write_tensors
 from wan.attention import sdpa
 from wan.blocks import CameraBranch, LayerNorm, RMSNorm, linear_float32
 from wan.config import AdapterConfig, DiTConfig
-from wan.keys import describe_keys
+from wan.recognise import recognise
 from wan.rope import RotaryTable, apply_rotary, rotary_table
 
 ADAPTER_FORMAT = "omnicam-adapter"
@@ -222,14 +224,14 @@ def load_adapter(
         FileNotFoundError: there is no such file.
         ValueError: the file is no camera adapter, is of another version or convention, or was made for another DiT.
     """
-    metadata = read_metadata(path)
-    tensors = read_tensors(path, device)
+    header = read_header(path)
+    metadata = header.metadata
     if metadata.get("format") != ADAPTER_FORMAT:
-        raise ValueError(f"{path} is {describe_keys(tensors)}, not a camera adapter saved by this project")
+        raise ValueError(f"{path} is {recognise(header).words}, not a camera adapter saved by this project")
     for key, expected in (("version", ADAPTER_VERSION), ("convention", CAMERA_CONVENTION)):
         if metadata.get(key) != expected:
             raise ValueError(f"{path}: adapter {key} is {metadata.get(key)!r}; this program reads {expected!r}")
-    config, dit_dim, layers = _parse_config(path, metadata.get("config", ""))
+    config, dit_dim, layers = parse_adapter_config(path, metadata.get("config", ""))
     if (dit_dim, layers) != (dit_config.dim, dit_config.num_layers):
         raise ValueError(
             f"{path} was made for a DiT of width {dit_dim} with {layers} blocks "
@@ -238,11 +240,17 @@ def load_adapter(
         )
     with torch.device("meta"):
         adapter = CameraAdapter(config, dit_dim, layers)
-    assign_tensors(adapter, {key: value.to(dtype) for key, value in tensors.items()}, "the camera adapter", path)
+    placed = dict(stream_tensors(header.entries, device, lambda _, entry: dtype or entry.dtype))
+    assign_tensors(adapter, placed, "the camera adapter", path)
     return adapter
 
 
-def _parse_config(path: str | Path, text: str) -> tuple[AdapterConfig, int, int]:
+def parse_adapter_config(path: str | Path, text: str) -> tuple[AdapterConfig, int, int]:
+    """Sizes of an adapter, and the width and blocks of its DiT, from the metadata entry `config` of its file.
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
     try:
         values = json.loads(text)
         dit_dim, layers = int(values.pop("dit_dim")), int(values.pop("dit_layers"))

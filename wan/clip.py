@@ -11,18 +11,18 @@ from wan.config import CLIPConfig
 class CLIPVision(nn.Module):
     """Images to image tokens: what enters the last block of the tower, which therefore is not even built.
 
-    Its parameter names are those of `transformers.CLIPVisionModel` files (`vision_model.*`);
-    `wan.keys_encoders.clip_table` has the official ones.
+    With `whole` the last block is there, and `pooled` gives what image-text scores need. Its parameter names are those
+    of `transformers.CLIPVisionModel` files (`vision_model.*`); `wan.keys_encoders.clip_table` has the official ones.
     """
 
-    def __init__(self, config: CLIPConfig) -> None:
+    def __init__(self, config: CLIPConfig, whole: bool = False) -> None:
         super().__init__()
         self.config = config
         model = CLIPVisionModel(
             CLIPVisionConfig(
                 hidden_size=config.dim,
                 intermediate_size=config.dim * config.mlp_ratio,
-                num_hidden_layers=config.num_layers - 1,
+                num_hidden_layers=config.num_layers - (not whole),
                 num_attention_heads=config.num_heads,
                 image_size=config.image_size,
                 patch_size=config.patch_size,
@@ -40,6 +40,10 @@ class CLIPVision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Image tokens [B, tokens, dim], class token first, of prepared images (see `prepare_images`)."""
         return self.vision_model(pixel_values=images).last_hidden_state
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The class token after the last block and the post norm, [B, dim], of prepared images; of the whole tower."""
+        return self.vision_model(pixel_values=images).pooler_output
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:

@@ -5,18 +5,19 @@ classes at small dimensions. `dataclasses.replace` gives any other size.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from wan.config_networks import AdapterConfig, CLIPConfig, DiTConfig, T5Config, VAEConfig, require
+from wan.config_networks import AdapterConfig, CLIPConfig, CLIPTextConfig, DiTConfig, T5Config, VAEConfig, require
 
 __all__ = [
     "MASK_CHANNELS",
     "NEGATIVE_PROMPT",
-    "RUNNABLE_TASKS",
     "TEMPORAL_STRIDE",
+    "TRAINABLE_TASKS",
     "WAN_CONFIGS",
     "AdapterConfig",
     "CLIPConfig",
+    "CLIPTextConfig",
     "DiTConfig",
     "T5Config",
     "TaskConfig",
@@ -36,6 +37,10 @@ NEGATIVE_PROMPT = (
     "杂乱的背景，三条腿，背景人很多，倒着走"
 )
 """Wan2.1's default negative prompt, a datum of the model (`wan/configs/shared_config.py`)."""
+
+
+DIT_FOLDER = "weights/diffusionmodel"
+"""Where the large DiTs lie, relative to the repository root."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class TaskConfig:
     """The shape of a new camera adapter."""
     weights: WeightPaths
     """Default places of the weights."""
+    first_frame: Literal["none", "optional", "needed"] = "none"
+    """Whether generation may or must be given the first frame of the video."""
     fps: int = 16
     """Frames per second that the task is made for."""
     frames: int = 81
@@ -112,6 +119,27 @@ class TaskConfig:
             self.adapter.blocks[-1] < self.dit.num_layers,
             f"TaskConfig: the adapter names block {self.adapter.blocks[-1]}, the DiT has {self.dit.num_layers}",
         )
+        channels = (0, MASK_CHANNELS + self.vae.z_dim, 2 * self.vae.z_dim)
+        require(
+            self.dit.condition_channels in channels,
+            f"TaskConfig: the DiT reads {self.dit.condition_channels} channels beside the latent; known are "
+            f"{channels[0]} (text), {channels[1]} (mask and image) and {channels[2]} (control and image)",
+        )
+        require(
+            (self.first_frame == "none") == (self.dit.condition_channels == 0),
+            f"TaskConfig.first_frame is {self.first_frame!r}, but the DiT reads {self.dit.condition_channels} channels "
+            "beside the latent",
+        )
+
+    @property
+    def needs_last_frame(self) -> bool:
+        """Whether the DiT is a first-and-last-frame one, with CLIP tokens of both (`img_emb.emb_pos`)."""
+        return self.dit.image_pos_tokens > 0
+
+    @property
+    def needs_control(self) -> bool:
+        """Whether the DiT is a Fun-Control one, which reads a control latent and an image latent, and no mask."""
+        return self.dit.condition_channels == 2 * self.vae.z_dim
 
     def flow_shift_for(self, height: int, width: int) -> float:
         """Default shift of the sigmas for a video of this size in pixels."""
@@ -139,7 +167,7 @@ def _official(dit: DiTConfig, file: str, adapter: AdapterConfig = _ADAPTER_14B, 
         t5=T5Config(),
         clip=CLIPConfig() if dit.image_dim else None,
         adapter=adapter,
-        weights=WeightPaths(dit=f"weights/diffusionmodel/{file}"),
+        weights=WeightPaths(dit=f"{DIT_FOLDER}/{file}"),
         **defaults,
     )
 
@@ -173,7 +201,7 @@ _I2V_TINY = TaskConfig(
         num_layers=3,
         text_len=128,
     ),
-    clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64),
+    clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64, text=None),
     adapter=AdapterConfig(
         inner_dim=96,
         num_heads=4,
@@ -189,6 +217,7 @@ _I2V_TINY = TaskConfig(
         tokenizer="weights/tiny/tokenizer.json",
         adapter="weights/tiny/camera_adapter.safetensors",
     ),
+    first_frame="needed",
     frames=33,
     size=(96, 160),
     steps=20,
@@ -196,30 +225,36 @@ _I2V_TINY = TaskConfig(
     guidance_scale=1.0,
 )
 
-_FC_1_3B_FILE = "wan2.1_fun_control_1.3B_bf16.safetensors"
-_FC_14B_FILE = "wan2.1_fun_control_14B_bf16.safetensors"
+# Comfy's repackaged files; the large Fun-Control is in its authors' repository only, under a name that says nothing
+_T2V_14B_FILE = "wan2.1_t2v_14B_bf16.safetensors"
+_FC_14B_FILE = "Wan2.1-Fun-14B-Control.safetensors"
 
 WAN_CONFIGS: dict[str, TaskConfig] = {
     "t2v-1.3B": _official(_T2V_1_3B, "wan2.1_t2v_1.3B_bf16.safetensors", _ADAPTER_1_3B),
-    "t2v-14B": _official(_T2V_14B, "wan2.1_t2v_14B_bf16.safetensors"),
-    "t2i-14B": _official(_T2V_14B, "wan2.1_t2v_14B_bf16.safetensors", frames=1),
-    "i2v-14B": _official(_I2V_14B, "wan2.1_i2v_480p_14B_bf16.safetensors", steps=40, flow_shift_480p=3.0),
+    "t2v-14B": _official(_T2V_14B, _T2V_14B_FILE),
+    "t2i-14B": _official(_T2V_14B, _T2V_14B_FILE, frames=1),
+    "i2v-14B": _official(
+        _I2V_14B, "wan2.1_i2v_480p_14B_bf16.safetensors", first_frame="needed", steps=40, flow_shift_480p=3.0
+    ),
+    # official `generate.py`: 50 steps and a shift of 16 for flf2v, where musubi-tuner has 5
     "flf2v-14B": _official(
         _FLF2V_14B,
-        "wan2.1_flf2v_720p_14B_bf16.safetensors",
+        "wan2.1_flf2v_720p_14B_fp16.safetensors",
+        first_frame="needed",
+        size=(720, 1280),
         flow_shift=16.0,
         negative_prompt=f"镜头切换，{NEGATIVE_PROMPT}",
     ),
-    "t2v-1.3B-FC": _official(_FC_1_3B, _FC_1_3B_FILE, _ADAPTER_1_3B),
-    "t2v-14B-FC": _official(_FC_14B, _FC_14B_FILE),
-    "i2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, steps=40, flow_shift_480p=3.0),
+    "t2v-1.3B-FC": _official(
+        _FC_1_3B, "wan2.1_fun_control_1.3B_bf16.safetensors", _ADAPTER_1_3B, first_frame="optional"
+    ),
+    "t2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, first_frame="optional"),
+    "i2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, first_frame="needed", steps=40, flow_shift_480p=3.0),
     "i2v-tiny": _I2V_TINY,
 }
 """Every task users type at `--task`."""
 
-RUNNABLE_TASKS = tuple(
-    task
-    for task, config in WAN_CONFIGS.items()
-    if config.dit.condition_channels in (0, MASK_CHANNELS + config.vae.z_dim) and not config.dit.image_pos_tokens
+TRAINABLE_TASKS = tuple(
+    task for task, config in WAN_CONFIGS.items() if not (config.needs_last_frame or config.needs_control)
 )
-"""Tasks whose conditions the scripts can make: text, or text and a first frame. The others load, no more yet."""
+"""Tasks whose caches can be made and that can be trained: text, or text and a first frame."""

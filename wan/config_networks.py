@@ -171,8 +171,45 @@ class T5Config:
 
 
 @dataclass(frozen=True)
+class CLIPTextConfig:
+    """The text tower beside the image encoder (XLM-RoBERTa large, encoder only)."""
+
+    vocab_size: int = 250002
+    """Rows of the token embedding."""
+    dim: int = 1024
+    """Width of the residual stream."""
+    mlp_ratio: int = 4
+    """Width of the hidden layer of each block, as a multiple of dim."""
+    num_heads: int = 16
+    """Attention heads."""
+    num_layers: int = 24
+    """Transformer blocks."""
+    positions: int = 514
+    """Rows of the position embedding; the first two (up to pad_id) belong to no token."""
+    pad_id: int = 1
+    """Token number of the padding, which no token looks at and no mean counts."""
+    eps: float = 1e-5
+    """Epsilon of the layer norms."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.dim % self.num_heads == 0,
+            f"CLIPTextConfig.dim {self.dim} must be a multiple of num_heads {self.num_heads}",
+        )
+        require(
+            self.text_len > 2,
+            f"CLIPTextConfig.positions {self.positions} leaves no room for a token between start and end",
+        )
+
+    @property
+    def text_len(self) -> int:
+        """Longest text in tokens, start and end included; the rest is cut."""
+        return self.positions - self.pad_id - 1
+
+
+@dataclass(frozen=True)
 class CLIPConfig:
-    """The image encoder (the visual tower of open-clip's XLM-RoBERTa ViT-H/14)."""
+    """The image encoder (the visual tower of open-clip's XLM-RoBERTa ViT-H/14), and the text tower in its file."""
 
     image_size: int = 224
     """Height and width in pixels to which every image is resized, without a crop."""
@@ -188,6 +225,8 @@ class CLIPConfig:
     """Transformer blocks in the file; the last one is not run."""
     embed_dim: int = 1024
     """Width of the space shared with the text tower (`visual.head`), unused by the video model."""
+    text: CLIPTextConfig | None = CLIPTextConfig()
+    """The text tower, unused by the video model; None where the file has none."""
     eps: float = 1e-5
     """Epsilon of the layer norms."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)

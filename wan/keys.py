@@ -1,15 +1,22 @@
-"""Names of weights: which network a file holds, and the two-way table between official and diffusers DiT names.
+"""Names of the DiT's weights: official and diffusers' in a two-way table, Comfy's prefix, the fork's own layers.
 
-Sources: Wan-Video/Wan2.1 `wan/modules/model.py` (official names) and diffusers `WanTransformer3DModel`.
+Sources: Wan-Video/Wan2.1 `wan/modules/model.py` (official names), diffusers `WanTransformer3DModel`, and for the fork
+Yangxiaoda1/OmniCam-Wan `wan/modules/model.py` at b8f8f88.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import TypeVar
 
-from torch import Tensor
+T = TypeVar("T")
 
 COMFY_PREFIX = "model.diffusion_model."
 """What Comfy's repackaged files put before every official DiT name."""
+
+FORK_CAMERA = re.compile(r"(myadapter|conv)\.|blocks\.\d+\.cross_attn\.([kv]_camera1|norm_k_cam1)\.")
+"""Beginnings of the names that the OmniCam-Wan fork adds to the official ones."""
+
+_DIFFUSERS_PREFIX = "condition_embedder."
 
 _DIT_MODULES = {
     "patch_embedding": "patch_embedding",
@@ -51,35 +58,6 @@ _DIT_BLOCK_MODULES = {
 
 _BLOCK = re.compile(r"(blocks\.\d+\.)(.+)")
 
-# One telling name each, the most particular first.
-_SIGNATURES = (
-    (r"(model\.diffusion_model\.)?myadapter\.", "a DiT saved by the OmniCam-Wan fork, with its own camera layers"),
-    (r"model\.diffusion_model\.blocks\.0\.self_attn\.q\.weight", "a Wan2.1 DiT in Comfy's names"),
-    (r"blocks\.0\.self_attn\.q\.weight", "a Wan2.1 DiT"),
-    (r"condition_embedder\.time_proj\.weight", "a Wan2.1 DiT in diffusers' names"),
-    (r"lora_unet_|.*\.lora_(A|B|down|up)\.", "a LoRA"),
-    (r"ray_embedding\.0\.weight", "a camera adapter"),
-    (r"encoder\.downsamples\.", "the Wan2.1 VAE"),
-    (r"encoder\.down_blocks\.", "a VAE in diffusers' names"),
-    (r"visual\.transformer\.0\.attn\.to_qkv\.weight", "the CLIP image encoder"),
-    (r"vision_model\.", "a CLIP image encoder in transformers' names"),
-    (r"encoder\.block\.0\.layer\.0\.SelfAttention\.", "a T5 encoder in transformers' names"),
-    (r"blocks\.0\.pos_embedding\.embedding\.weight", "the umT5 text encoder"),
-    (r"dec_blocks\.0\.", "DUSt3R"),
-    (r"c2w$", "a camera cache"),
-    (r"latents_\d", "a latent cache"),
-    (r"varlen_t5_", "a text cache"),
-)
-
-
-def describe_keys(keys: Iterable[str]) -> str:
-    """Say in a few words which network (or cache) the names of a file's tensors belong to."""
-    names = list(keys)
-    for pattern, meaning in _SIGNATURES:
-        if any(re.match(pattern, name) for name in names):
-            return meaning
-    return f"nothing this project knows ({len(names)} tensors: {', '.join(sorted(names)[:3])}, ...)"
-
 
 def dit_to_diffusers(key: str) -> str:
     """Diffusers' name of an official DiT weight.
@@ -99,14 +77,48 @@ def dit_from_diffusers(key: str) -> str:
     return _rename(key, _inverted(_DIT_MODULES), _inverted(_DIT_BLOCK_MODULES))
 
 
-def dit_to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dit_to_official(tensors: Mapping[str, T]) -> dict[str, T]:
     """Tensors of a DiT file under official names, whichever of the known styles they came in.
 
-    Names of no known style are left as they are, for the strict assignment to report.
+    Names of no known style are left as they are, for the strict comparison to report.
     """
-    if any(key.startswith("condition_embedder.") for key in tensors):
-        return {dit_from_diffusers(key): tensor for key, tensor in tensors.items()}
+    if any(key.startswith(_DIFFUSERS_PREFIX) for key in tensors):
+        blocks, rest = _inverted(_DIT_BLOCK_MODULES), _inverted(_DIT_MODULES)
+        return {_renamed(key, rest, blocks) or key: tensor for key, tensor in tensors.items()}
     return {key.removeprefix(COMFY_PREFIX): tensor for key, tensor in tensors.items()}
+
+
+def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """Part the tensors of the fork's `total-N.safetensors` into the base DiT's and those of its camera layers.
+
+    The fork saves the whole network, its camera layers among it: `conv.*`, `myadapter.*`, and in each block
+    `cross_attn.{k_camera1,v_camera1}.*` and `cross_attn.norm_k_cam1.weight`. Files without them part into all and
+    none.
+
+    Args:
+        tensors: under official names.
+
+    Returns:
+        base DiT, camera layers; both keep their names.
+    """
+    camera = {key: tensor for key, tensor in tensors.items() if FORK_CAMERA.match(key)}
+    return {key: tensor for key, tensor in tensors.items() if key not in camera}, camera
+
+
+def fork_camera_names(blocks: int) -> list[str]:
+    """Names of the fork's camera layers that its adapter cannot do without, for a DiT of that many blocks."""
+    pair = ("weight", "bias")
+    names = [f"conv.{kind}" for kind in pair]
+    names += [f"myadapter.{part}.{kind}" for part in ("initial_conv", "final_conv2d", "final_bn2d") for kind in pair]
+    names += [f"myadapter.final_bn2d.{kind}" for kind in ("running_mean", "running_var", "num_batches_tracked")]
+    for layer in range(2):
+        inside = [f"{part}.{kind}" for part in ("norm1", "attn.out_proj", "norm2", "mlp.0", "mlp.3") for kind in pair]
+        inside += ["attn.in_proj_weight", "attn.in_proj_bias"]
+        names += [f"myadapter.transformer_layers.{layer}.{name}" for name in inside]
+    for block in range(blocks):
+        linears = [f"{side}.linear{n}.{kind}" for side in ("k_camera1", "v_camera1") for n in (1, 2) for kind in pair]
+        names += [f"blocks.{block}.cross_attn.{name}" for name in (*linears, "norm_k_cam1.weight")]
+    return names
 
 
 def _inverted(table: Mapping[str, str]) -> dict[str, str]:
@@ -114,11 +126,16 @@ def _inverted(table: Mapping[str, str]) -> dict[str, str]:
 
 
 def _rename(key: str, modules: Mapping[str, str], block_modules: Mapping[str, str]) -> str:
+    new = _renamed(key, modules, block_modules)
+    if new is None:
+        raise ValueError(f"{key}: the Wan2.1 DiT has no weight of this name")
+    return new
+
+
+def _renamed(key: str, modules: Mapping[str, str], block_modules: Mapping[str, str]) -> str | None:
     in_block = _BLOCK.fullmatch(key)
     prefix, rest, table = (*in_block.groups(), block_modules) if in_block else ("", key, modules)
     if rest in table:
         return prefix + table[rest]
     module, _, leaf = rest.rpartition(".")
-    if module not in table:
-        raise ValueError(f"{key}: the Wan2.1 DiT has no weight of this name")
-    return f"{prefix}{table[module]}.{leaf}"
+    return f"{prefix}{table[module]}.{leaf}" if module in table else None

@@ -6,18 +6,28 @@ one; three where the official file keeps query, key and value in one tensor, sta
 drop it knowingly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from common.tensor_headers import TensorEntry
 from wan.config import CLIPConfig, T5Config, VAEConfig
 
 KeyTable = dict[str, tuple[str, ...] | None]
 """Official name -> names in our module; None for a tensor that is read over."""
 
-CLIP_DROPPED = ("textual.", "log_scale")
-"""Beginnings of the names in the official CLIP file that belong to its text tower."""
+CLIP_DROPPED = (
+    *("textual.", "log_scale"),
+    *("text_model.", "text_projection.", "logit_scale", "visual_projection.", "vision_model.embeddings.position_ids"),
+)
+"""Beginnings of names in a CLIP file, official ones and transformers', that are not of the image tokens' making."""
+
+T5_DROPPED = ("spiece_model",)
+"""Names in a T5 file that are no weights: the tokenizer that Comfy's repackaged files carry along."""
+
+T = TypeVar("T", Tensor, TensorEntry)
 
 
 def t5_table(config: T5Config) -> KeyTable:
@@ -123,23 +133,60 @@ def _vae_resample(official: str, other: str) -> dict[str, str]:
     return {f"{official}.{key}": f"{other}.{key}" for key in keys}
 
 
-def from_official(tensors: Mapping[str, Tensor], table: KeyTable, dropped: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def from_official(tensors: Mapping[str, T], table: KeyTable, dropped: tuple[str, ...] = ()) -> dict[str, T]:
     """Rename, split and reshape official tensors; what the table does not know keeps its name.
 
     Args:
-        tensors: an official state dict, whole or in part.
+        tensors: an official state dict, whole or in part; or what a file's header says of its tensors.
         table: of that network.
         dropped: beginnings of further names to leave out.
     """
-    result: dict[str, Tensor] = {}
+    result: dict[str, T] = {}
     for key, tensor in tensors.items():
         names = table.get(key, (key,))
         if names is None or key.startswith(dropped):
             continue
-        alone = len(names) == 1
-        parts = (tensor.reshape(_without_leading_ones(key, tensor)),) if alone else tensor.chunk(len(names))
-        result |= dict(zip(names, parts, strict=True))
+        if len(names) == 1:
+            result[names[0]] = tensor.reshape(_without_leading_ones(key, tensor))
+        elif len(tensor.shape) > 0 and tensor.shape[0] % len(names) == 0:
+            result |= dict(zip(names, cast(Sequence[T], tensor.chunk(len(names))), strict=True))
+        else:
+            result[key] = tensor
     return result
+
+
+def t5_to_ours(tensors: Mapping[str, T], config: T5Config) -> dict[str, T]:
+    """Tensors of a T5 file under our names, from official, transformers' or Comfy's names.
+
+    transformers keeps the embedding under `shared.weight`, under `encoder.embed_tokens.weight`, or under both; Comfy's
+    repackaged `umt5_xxl_*.safetensors` has transformers' names and the tokenizer as `spiece_model`, which is not read.
+    """
+    result = from_official(tensors, t5_table(config), T5_DROPPED)
+    shared = result.pop("shared.weight", None)
+    if shared is not None:
+        result.setdefault("encoder.embed_tokens.weight", shared)
+    return result
+
+
+def clip_to_ours(tensors: Mapping[str, T], config: CLIPConfig) -> dict[str, T]:
+    """Tensors of a CLIP file under our names, from official or transformers' names, without what is never run.
+
+    transformers' `CLIPVisionModel`, `CLIPVisionModelWithProjection` (Comfy's `clip_vision_h.safetensors`) and
+    `CLIPModel` begin the tower's names with `vision_model.`; `CLIPVisionModel` of transformers 5 does not.
+    """
+    if "embeddings.class_embedding" in tensors:
+        tensors = {f"vision_model.{key}": tensor for key, tensor in tensors.items()}
+    last = f"vision_model.encoder.layers.{config.num_layers - 1}."
+    return from_official(tensors, clip_table(config), (*CLIP_DROPPED, last))
+
+
+def vae_to_ours(tensors: Mapping[str, T], config: VAEConfig) -> dict[str, T]:
+    """Tensors of a VAE file under our (official) names, from official or diffusers' names.
+
+    Comfy's `wan_2.1_vae.safetensors` has official names; Kijai's WanVideoWrapper also takes them after `model.`.
+    """
+    back = {other: official for official, names in vae_table(config).items() for other in names or ()}
+    return {back.get(key, key.removeprefix("model.")): tensor for key, tensor in tensors.items()}
 
 
 def to_official(tensors: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:
@@ -170,7 +217,7 @@ def to_official(tensors: Mapping[str, Tensor], table: KeyTable) -> dict[str, Ten
 _LEADING_ONES = {"visual.cls_embedding": 2, "visual.pos_embedding": 1}
 
 
-def _without_leading_ones(key: str, tensor: Tensor) -> tuple[int, ...]:
+def _without_leading_ones(key: str, tensor: Tensor | TensorEntry) -> tuple[int, ...]:
     axes = _LEADING_ONES.get(key, 0)
     return tuple(tensor.shape[axes:]) if tensor.shape[:axes].numel() == 1 else tuple(tensor.shape)
 

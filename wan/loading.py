@@ -1,42 +1,25 @@
-"""Opening model weights: the public functions, and the one for the DiT.
+"""Opening model weights: the public functions, and the one for the DiT."""
 
-Networks are built without memory (on the meta device) and the file's tensors put in place, strictly.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from common.weights import assign_tensors, read_tensors
+from common.logs import get_logger
+from common.tensor_headers import TensorEntry
 from wan.config import WAN_CONFIGS, DiTConfig
-from wan.keys import describe_keys, dit_to_official
+from wan.fork_camera import examine_fork_camera
+from wan.fp8 import Fp8Mode
+from wan.keys import dit_to_official, set_fork_camera_aside
 from wan.loading_encoders import load_clip, load_t5, load_vae
 from wan.model import WanModel
+from wan.placing import Merge, open_network, place
+from wan.recognise import Contents, shape_of_config, shape_of_dit
 
 __all__ = ["load_clip", "load_dit", "load_t5", "load_vae"]
 
-
-class _Shape(NamedTuple):
-    """What tells one DiT from another."""
-
-    dim: int
-    blocks: int
-    ffn_dim: int
-    in_dim: int
-    text_dim: int
-    image_dim: int | None
-    image_pos_tokens: int
-
-    def __str__(self) -> str:
-        image = f"image tokens of width {self.image_dim}" if self.image_dim else "no image cross-attention"
-        both = " for first and last frame" if self.image_pos_tokens else ""
-        return (
-            f"a DiT of dim {self.dim}, ffn_dim {self.ffn_dim}, {self.blocks} blocks, in_dim {self.in_dim}, text_dim "
-            f"{self.text_dim}, {image}{both}"
-        )
+log = get_logger("loading")
 
 
 def load_dit(
@@ -46,15 +29,24 @@ def load_dit(
     device: str | torch.device,
     dtype: torch.dtype,
     attn_mode: str = "torch",
+    fp8: Fp8Mode = "none",
+    merge: Callable[[nn.Module], Merge] | None = None,
 ) -> WanModel:
-    """Load a DiT: one file or a sharded set, in official, Comfy's or diffusers' names.
+    """Load a DiT in official, Comfy's, diffusers' or the fork's names, streaming it to its device.
+
+    The fork's own camera layers are set aside, with a line in the log that says what they are.
 
     Args:
-        path: .safetensors or .pth file, one of a set of shards, their index, or their folder.
+        path: a .safetensors or .pth file, one of a set of shards, their index, or a folder: of the part
+            (`transformer/`), of a whole diffusers pipeline, or of an official download.
         config: of the task, e.g. `WAN_CONFIGS[task].dit`.
         device: where the weights go.
         dtype: what they are cast to.
         attn_mode: one of `wan.attention.ATTN_MODES`.
+        fp8: how the blocks' linear layers are kept: "none" in `dtype`, "base" in E4M3 as they are, "scaled" in E4M3
+            with a scale per output row (see `wan.fp8`).
+        merge: given the DiT, without memory, gives the function that merges LoRAs into its weights as they arrive
+            (`networks.lora_wan.merge_while_loading`), before they are rounded.
 
     Returns:
         The model, frozen: what trains is the trainer's choice.
@@ -62,62 +54,30 @@ def load_dit(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is unreadable, holds another network or the DiT of another task (the message says which
-            it looks like), or lacks some weights; or the attention backend is not available.
+            it looks like), or lacks some weights; it is in scaled fp8 of another program, or already in fp8 where
+            "scaled" was asked for; or the attention backend is not available.
     """
     with torch.device("meta"):
         model = WanModel(config, attn_mode)
-    tensors = read_tensors(path)
-    meaning = describe_keys(tensors)
-    # the same name, so that nothing else holds what is popped below
-    tensors = dit_to_official(tensors)
-    _check_file(tensors, meaning, config, path)
-    # one at a time, so that file and copy are never whole in memory together
-    placed = {key: tensors.pop(key).to(device, dtype) for key in list(tensors)}
-    assign_tensors(model, placed, "the DiT of this task", path)
-    return model.requires_grad_(False).eval()
-
-
-def _check_file(tensors: Mapping[str, Tensor], meaning: str, config: DiTConfig, path: str | Path) -> None:
-    if any(key.startswith("myadapter.") for key in tensors):
+    header, contents = open_network(path, "dit", model)
+    if fp8 == "scaled" and contents.is_fp8:
         raise ValueError(
-            f"{path} is {meaning}; those layers are not read here. Pass the base DiT at --dit, and a camera adapter "
-            "of this project as its own file"
+            f"{path} is in fp8 already, without scales: --fp8_scaled makes its scales from whole weights. Pass the "
+            "bf16 or fp16 file, or leave --fp8_scaled out"
         )
-    found = _shape_of_file(tensors)
-    if found is None:
-        raise ValueError(f"{path} is {meaning}, not a Wan2.1 DiT; pass the DiT's file at --dit")
-    wanted = _shape_of_config(config)
-    if found != wanted:
-        tasks = [task for task, entry in WAN_CONFIGS.items() if _shape_of_config(entry.dit) == found]
+    entries, camera = set_fork_camera_aside(dit_to_official(header.entries))
+    _check_task(entries, contents, config, path)
+    if camera:
+        log.info("%s also holds %s; they are not used here", path, examine_fork_camera(camera, config.num_layers))
+    apply = None if merge is None else merge(model)
+    what = f"the DiT of this task, though it is {contents}"
+    return place(model, entries, device, dtype, path, what, fp8=fp8, merge=apply)
+
+
+def _check_task(entries: Mapping[str, TensorEntry], contents: Contents, config: DiTConfig, path: str | Path) -> None:
+    """Refuse the DiT of another task by name, before its keys are compared one by one."""
+    found, wanted = shape_of_dit(entries), shape_of_config(config)
+    if found is not None and found != wanted:
+        tasks = [task for task in contents.tasks if WAN_CONFIGS[task].dit != config]
         hint = f"pass --task {' or '.join(tasks)}, or the --dit of your task" if tasks else "pass another file at --dit"
-        raise ValueError(f"{path} is {found}; this task needs {wanted}: {hint}")
-
-
-def _shape_of_config(config: DiTConfig) -> _Shape:
-    return _Shape(
-        dim=config.dim,
-        blocks=config.num_layers,
-        ffn_dim=config.ffn_dim,
-        in_dim=config.in_dim,
-        text_dim=config.text_dim,
-        image_dim=config.image_dim,
-        image_pos_tokens=config.image_pos_tokens,
-    )
-
-
-def _shape_of_file(tensors: Mapping[str, Tensor]) -> _Shape | None:
-    needed = ("patch_embedding.weight", "blocks.0.ffn.0.weight", "text_embedding.0.weight")
-    if any(key not in tensors for key in needed):
-        return None
-    patch, ffn, text = (tensors[key].shape for key in needed)
-    image = tensors.get("img_emb.proj.0.weight")
-    positions = tensors.get("img_emb.emb_pos")
-    return _Shape(
-        dim=patch[0],
-        blocks=len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
-        ffn_dim=ffn[0],
-        in_dim=patch[1] if len(patch) > 1 else 0,
-        text_dim=text[-1],
-        image_dim=None if image is None else image.shape[0],
-        image_pos_tokens=0 if positions is None else positions.shape[1],
-    )
+        raise ValueError(f"{path} is {found} ({contents}); this task needs {wanted}: {hint}")

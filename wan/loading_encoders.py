@@ -1,28 +1,25 @@
 """Opening the weights of the three encoders: official names, or those of the library their layers come from."""
 
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
 
-from common.weights import assign_tensors, read_tensors
 from wan.clip import CLIPVision
 from wan.config import CLIPConfig, T5Config, VAEConfig
-from wan.keys import describe_keys
-from wan.keys_encoders import CLIP_DROPPED, clip_table, from_official, t5_table, vae_table
+from wan.fp8 import Fp8Mode
+from wan.keys_encoders import clip_to_ours, t5_to_ours, vae_to_ours
+from wan.placing import find_weights, open_network, place
 from wan.t5 import T5Encoder
 from wan.tokenizer import Tokenizer, find_tokenizer
 from wan.vae import WanVAE
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def load_vae(path: str | Path, config: VAEConfig, *, device: str | torch.device, dtype: torch.dtype) -> WanVAE:
     """Load the VAE, in official or diffusers' names.
 
     Args:
-        path: the file (`Wan2.1_VAE.pth`, or a .safetensors file).
+        path: the file (`Wan2.1_VAE.pth`, or a .safetensors file), or a folder: `vae/` of a diffusers pipeline, the
+            whole pipeline, or an official download.
         config: of the task, e.g. `WAN_CONFIGS[task].vae`.
         device: where the weights go.
         dtype: what they are cast to and computed in.
@@ -33,13 +30,9 @@ def load_vae(path: str | Path, config: VAEConfig, *, device: str | torch.device,
     """
     with torch.device("meta"):
         vae = WanVAE(config)
-    tensors = read_tensors(path)
-    table = vae_table(config)
-    if any(key.startswith("encoder.down_blocks.") for key in tensors):
-        back = {other: official for official, names in table.items() for other in names or ()}
-        tensors = {back.get(key, key): tensor for key, tensor in tensors.items()}
-    _expect("encoder.downsamples.0.residual.2.weight", tensors, "--vae", path)
-    return _place(vae, tensors, device, dtype, "the VAE of this task", path).channels_last()
+    header, contents = open_network(path, "vae", vae)
+    entries = vae_to_ours(header.entries, config)
+    return place(vae, entries, device, dtype, path, f"the VAE of this task, though it is {contents}").channels_last()
 
 
 def load_t5(
@@ -50,17 +43,21 @@ def load_t5(
     dtype: torch.dtype,
     tokenizer: str | Path | None = None,
     allow_download: bool = False,
+    fp8: bool = False,
 ) -> T5Encoder:
-    """Load the text encoder, in official or transformers' names, with its tokenizer.
+    """Load the text encoder, in official, transformers' or Comfy's names, with its tokenizer.
 
     Args:
-        path: the file (`models_t5_umt5-xxl-enc-bf16.pth`, or a .safetensors file).
+        path: the file (`models_t5_umt5-xxl-enc-bf16.pth`, or a .safetensors file), or a folder: `text_encoder/` of a
+            diffusers pipeline, the whole pipeline, or an official download.
         config: of the task.
         device: where the weights go.
         dtype: what they are cast to and computed in.
         tokenizer: a `tokenizer.json` or its folder; None looks beside the weights. Where none is found the encoder
             still takes token numbers, and `encode` says what is missing.
         allow_download: whether the Hugging Face hub may be asked for the tokenizer.
+        fp8: keep the linear layers that `wan.fp8.is_fp8_weight` names in E4M3, with a scale per row (`--fp8_t5`); a
+            file in fp8 stays as it is.
 
     Raises:
         FileNotFoundError: there is no such file, or `tokenizer` names none.
@@ -69,19 +66,20 @@ def load_t5(
     found = _find_tokenizer(path, config, tokenizer, allow_download)
     with torch.device("meta"):
         t5 = T5Encoder(config, found)
-    tensors = from_official(read_tensors(path), t5_table(config))
-    # transformers' files hold the embedding under this name too
-    if "shared.weight" in tensors:
-        tensors.setdefault("encoder.embed_tokens.weight", tensors.pop("shared.weight"))
-    _expect("encoder.block.0.layer.0.SelfAttention.q.weight", tensors, "--t5", path)
-    return _place(t5, tensors, device, dtype, "the text encoder of this task", path)
+    header, contents = open_network(path, "t5", t5)
+    # a file in fp8 has lost what scales would save
+    mode: Fp8Mode = "none" if not fp8 else "base" if contents.is_fp8 else "scaled"
+    entries = t5_to_ours(header.entries, config)
+    what = f"the text encoder of this task, though it is {contents}"
+    return place(t5, entries, device, dtype, path, what, fp8=mode)
 
 
 def load_clip(path: str | Path, config: CLIPConfig, *, device: str | torch.device, dtype: torch.dtype) -> CLIPVision:
-    """Load the image encoder, in official names; the text tower and the last block in the file are not read.
+    """Load the image encoder, in official or transformers' names; text tower and last block are not read.
 
     Args:
-        path: the file (`models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth`, or a .safetensors file).
+        path: the file (`models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth`, or a .safetensors file), or a folder:
+            `image_encoder/` of a diffusers pipeline, the whole pipeline, or an official download.
         config: of the task.
         device: where the weights go.
         dtype: what they are cast to and computed in.
@@ -92,16 +90,16 @@ def load_clip(path: str | Path, config: CLIPConfig, *, device: str | torch.devic
     """
     with torch.device("meta"):
         clip = CLIPVision(config)
-    tensors = from_official(read_tensors(path), clip_table(config), CLIP_DROPPED)
-    _expect("vision_model.embeddings.class_embedding", tensors, "--clip", path)
-    return _place(clip, tensors, device, dtype, "the image encoder of this task", path)
+    header, contents = open_network(path, "clip", clip)
+    entries = clip_to_ours(header.entries, config)
+    return place(clip, entries, device, dtype, path, f"the image encoder of this task, though it is {contents}")
 
 
 def _find_tokenizer(
     path: str | Path, config: T5Config, tokenizer: str | Path | None, allow_download: bool
 ) -> Tokenizer | None:
     try:
-        found = Tokenizer(find_tokenizer(path, tokenizer, allow_download), config.text_len)
+        found = Tokenizer(find_tokenizer(find_weights(path, "t5"), tokenizer, allow_download), config.text_len)
     except FileNotFoundError:
         if tokenizer is not None:
             raise
@@ -112,18 +110,3 @@ def _find_tokenizer(
             "the tokenizer of another one; pass --tokenizer"
         )
     return found
-
-
-def _expect(telling: str, tensors: dict[str, Tensor], flag: str, path: str | Path) -> None:
-    """Refuse another network by name, before its keys are compared one by one."""
-    if telling not in tensors:
-        raise ValueError(f"{path} is {describe_keys(tensors)}; pass another file at {flag}")
-
-
-def _place(
-    module: M, tensors: dict[str, Tensor], device: str | torch.device, dtype: torch.dtype, what: str, path: str | Path
-) -> M:
-    # one at a time, so that file and copy are never whole in memory together
-    placed = {key: tensors.pop(key).to(device, dtype) for key in list(tensors)}
-    assign_tensors(module, placed, what, path)
-    return module.to(device).requires_grad_(False).eval()

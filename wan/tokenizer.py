@@ -17,7 +17,7 @@ HUB_TOKENIZER = "google/umt5-xxl"
 """Repository of the official tokenizer on the Hugging Face hub."""
 
 FILE_NAME = "tokenizer.json"
-_PLACES = (FILE_NAME, f"google/umt5-xxl/{FILE_NAME}", f"umt5-xxl/{FILE_NAME}")
+_PLACES = (FILE_NAME, f"google/umt5-xxl/{FILE_NAME}", f"umt5-xxl/{FILE_NAME}", f"tokenizer/{FILE_NAME}")
 
 
 def clean_prompt(text: str) -> str:
@@ -64,15 +64,18 @@ def find_tokenizer(weights: str | Path, tokenizer: str | Path | None = None, all
     """Where the tokenizer of a text encoder lies.
 
     Args:
-        weights: the text encoder's file; without `tokenizer`, its folder is searched.
+        weights: the text encoder's file or folder; without `tokenizer`, that folder is searched, and `tokenizer/` in
+            it or beside it, where diffusers keeps it.
         tokenizer: a `tokenizer.json` or a folder that holds one.
         allow_download: whether the Hugging Face hub may be asked when nothing is found here.
 
     Raises:
         FileNotFoundError: nowhere; says where to put it.
     """
-    folder = Path(weights).parent
-    places = [_file_at(Path(tokenizer))] if tokenizer is not None else [folder / place for place in _PLACES]
+    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+    places = [folder / place for place in _PLACES] + [folder.parent / "tokenizer" / FILE_NAME]
+    if tokenizer is not None:
+        places = [_file_at(Path(tokenizer))]
     for place in places:
         if place.is_file():
             return place

@@ -1,10 +1,13 @@
 """Solvers: the schedules of wan21.md, each step against diffusers, and the order of convergence."""
 
 import importlib
+import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from sampling.solvers import SOLVER_NAMES, apply_flow_shift, make_solver
@@ -85,6 +88,25 @@ def test_twenty_steps_agree_with_diffusers(name: str, shift: float, dtype: torch
     error = ((ours - theirs).norm() / theirs.norm()).item()
     # only diffusers' UniPC computes in float64 when asked to
     assert error <= (1e-12 if name == "unipc" and dtype == torch.float64 else 1e-6), error
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(SOLVER_NAMES), steps=st.integers(1, 60), shift=st.sampled_from([0.7, 1.0, 3.0, 5.0, 16.0]))
+def test_any_number_of_steps_and_any_shift_agree_with_diffusers(name: str, steps: int, shift: float) -> None:
+    noise = torch.randn(1, 16, 2, 3, 4, generator=torch.Generator().manual_seed(steps), dtype=torch.float64)
+    ours, theirs = run(name, steps, shift, noise), oracle(name, steps, shift, noise)
+    error = ((ours - theirs).norm() / theirs.norm()).item()
+    assert error <= (1e-11 if name == "unipc" else 1e-6), error
+
+
+@given(name=st.sampled_from(SOLVER_NAMES), steps=st.integers(1, 100), shift=st.floats(0.5, 20.0))
+def test_sigmas_are_the_official_formula_for_any_steps_and_shift(name: str, steps: int, shift: float) -> None:
+    """linspace from 0.999 (unipc) or 1 to 0 without its last, s·x / (1 + (s - 1)·x), then 0; timesteps truncated."""
+    solver, top = make_solver(name, steps, shift), 0.999 if name == "unipc" else 1.0
+    for i, sigma in enumerate(solver.sigmas[:-1]):
+        x = top * (1 - i / steps)
+        assert sigma == pytest.approx(shift * x / (1 + (shift - 1) * x), abs=1e-12)
+        assert solver.timesteps[i] == math.floor(sigma * 1000)
 
 
 def gaussian_velocity(x: Tensor, sigma: float) -> Tensor:

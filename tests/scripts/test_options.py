@@ -78,7 +78,7 @@ def test_the_readme_names_no_option_that_is_not_there():
         "--quiet",
     }
     for path in (ROOT / "tools").glob("*.py"):
-        known |= set(re.findall(r'"(--\w+)"', path.read_text(encoding="utf-8")))
+        known |= set(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]:
         named = set(re.findall(r"(?<![\w-])(--[a-z]\w+(?:-\w+)*)", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names {sorted(named - known)}"

@@ -1,17 +1,32 @@
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from wan.conditioning import image_condition
+from tests.wan.test_vae import SMALL, random_vae
+from wan.conditioning import control_condition, end_image_condition, image_condition
+from wan.keys_encoders import from_official, vae_table
 
 
 class FakeVAE:
-    """Keeps the video it was given, and answers with one that says which frames it saw."""
+    """Keeps the videos it was given; the latent says what each latent frame saw: the mean over its frames."""
+
+    def __init__(self) -> None:
+        self.videos: list[Tensor] = []
 
     def encode(self, video: Tensor) -> Tensor:
-        self.video = video
-        batch, _, frames, height, width = video.shape
-        return torch.full((batch, 16, (frames - 1) // 4 + 1, height // 8, width // 8), 0.5, dtype=torch.bfloat16)
+        self.videos.append(video)
+        frames = video.mean(dim=(1, 3, 4))
+        means = torch.cat([frames[:, :1], frames[:, 1:].unflatten(1, (-1, 4)).mean(2)], dim=1)
+        _, _, _, height, width = video.shape
+        return means[:, None, :, None, None].expand(-1, 16, -1, height // 8, width // 8).to(torch.bfloat16)
+
+
+def picture(value: float, height: int = 16, width: int = 24, batch: int = 1) -> Tensor:
+    return torch.full((batch, 3, height, width), value)
 
 
 def test_mask_comes_first_and_marks_the_first_latent_frame():
@@ -19,9 +34,42 @@ def test_mask_comes_first_and_marks_the_first_latent_frame():
     condition = image_condition(vae, image, 9)
     assert condition.shape == (2, 20, 3, 2, 3) and condition.dtype == torch.bfloat16
     assert (condition[:, :4, 0] == 1).all() and not condition[:, :4, 1:].any()
-    assert (condition[:, 4:] == 0.5).all()
-    assert torch.equal(vae.video[:, :, 0], image) and not vae.video[:, :, 1:].any()
-    assert vae.video.shape == (2, 3, 9, 16, 24)
+    assert not condition[:, 4:, 1:].any()
+    (video,) = vae.videos
+    assert torch.equal(video[:, :, 0], image) and not video[:, :, 1:].any()
+    assert video.shape == (2, 3, 9, 16, 24)
+
+
+def test_a_last_frame_sets_the_last_mask_channel_of_the_last_latent_frame_alone():
+    vae = FakeVAE()
+    condition = image_condition(vae, picture(0.5), 9, picture(-1.0))
+    mask = torch.zeros(4, 3)
+    mask[:, 0] = 1
+    mask[3, 2] = 1
+    assert torch.equal(condition[0, :4, :, 0, 0].float(), mask)
+    # one clip: the last latent frame saw three grey frames and the last one
+    (video,) = vae.videos
+    assert video[0, 0, :, 0, 0].tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0, -1.0]
+    assert condition[0, 4, :, 0, 0].tolist() == [0.5, 0.0, -0.25]
+
+
+def test_an_end_image_is_one_more_latent_frame_of_mask_one():
+    vae = FakeVAE()
+    condition = end_image_condition(vae, picture(0.5), picture(-1.0), 9)
+    assert condition.shape == (1, 20, 4, 2, 3)
+    assert condition[0, :4, :, 0, 0].tolist() == [[1, 0, 0, 1]] * 4
+    assert condition[0, 4:, :, 0, 0].tolist() == [[0.5, 0.0, 0.0, -1.0]] * 16
+    assert sorted(video.shape[2] for video in vae.videos) == [1, 9]
+
+
+def test_control_comes_before_the_image_and_there_is_no_mask():
+    vae = FakeVAE()
+    control = torch.linspace(-1, 1, 9)[None, None, :, None, None].expand(1, 3, 9, 16, 24)
+    condition = control_condition(vae, control, picture(0.5))
+    assert condition.shape == (1, 32, 3, 2, 3)
+    assert condition[0, :16, :, 0, 0].tolist() == [[-1.0, -0.375, 0.625]] * 16
+    assert condition[0, 16:, :, 0, 0].tolist() == [[0.5, 0.0, 0.0]] * 16
+    assert not control_condition(vae, control)[:, 16:].any()
 
 
 @pytest.mark.parametrize(
@@ -30,3 +78,55 @@ def test_mask_comes_first_and_marks_the_first_latent_frame():
 def test_wrong_images_and_lengths_are_refused(shape: tuple[int, ...], frames: int):
     with pytest.raises(ValueError, match="expected"):
         image_condition(FakeVAE(), torch.zeros(shape), frames)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: image_condition(FakeVAE(), picture(0), 1, picture(0)),
+        lambda: image_condition(FakeVAE(), picture(0), 9, picture(0, 24, 16)),
+        lambda: end_image_condition(FakeVAE(), picture(0), picture(0, 24, 16), 9),
+        lambda: control_condition(FakeVAE(), picture(0)),
+        lambda: control_condition(FakeVAE(), torch.zeros(1, 3, 5, 16, 24), picture(0, 24, 16)),
+    ],
+)
+def test_pictures_that_do_not_fit_together_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        wrong()
+
+
+def pipeline(vae_weights: dict[str, Tensor]) -> Any:
+    """Diffusers' image-to-video pipeline with nothing but our VAE's weights."""
+    import diffusers
+
+    vae = diffusers.AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 4, 4], latents_mean=list(SMALL.mean), latents_std=list(SMALL.std)
+    ).eval()
+    vae.load_state_dict(from_official(vae_weights, vae_table(SMALL)))
+    none: Any = None
+    scheduler: Any = diffusers.UniPCMultistepScheduler()
+    return diffusers.WanImageToVideoPipeline(none, none, vae, scheduler)
+
+
+@settings(max_examples=6, deadline=None)
+@given(frames=st.sampled_from([5, 9, 13]), last=st.booleans())
+def test_conditions_are_those_of_diffusers_pipeline(frames: int, last: bool):
+    vae = random_vae()
+    images = torch.rand(2, 1, 3, 16, 24, generator=torch.Generator().manual_seed(frames)) * 2 - 1
+    end = images[1] if last else None
+    with torch.no_grad():
+        ours = image_condition(vae, images[0], frames, end)
+        _, theirs = pipeline(vae.state_dict()).prepare_latents(
+            images[0], 1, 4, 16, 24, frames, torch.float32, torch.device("cpu"), last_image=end
+        )
+    assert torch.equal(ours[:, :4], theirs[:, :4])
+    assert (ours - theirs).norm() / theirs.norm() <= 1e-5
+
+
+def test_the_first_frame_alone_is_the_first_latent_frame_of_the_clip():
+    """So Fun-Control's image latent is the one that musubi-tuner cuts out of a clip of zeros."""
+    vae, image = random_vae(), torch.rand(1, 3, 16, 24) * 2 - 1
+    with torch.no_grad():
+        clip = image_condition(vae, image, 9)[:, 4:]
+        control = control_condition(vae, torch.zeros(1, 3, 9, 16, 24), image)
+    assert torch.allclose(control[:, 4:, :1], clip[:, :, :1], atol=1e-5)

@@ -66,13 +66,6 @@ def test_another_network_is_named(tmp_path: Path):
         load(path)
 
 
-def test_the_forks_checkpoint_is_named(tmp_path: Path):
-    path = tmp_path / "3.safetensors"
-    write_tensors(path, {**small_model().state_dict(), "myadapter.final_conv2d.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match="OmniCam-Wan fork"):
-        load(path)
-
-
 def test_missing_and_unexpected_weights_are_named(tmp_path: Path):
     state = small_model().state_dict()
     del state["blocks.1.ffn.2.bias"]

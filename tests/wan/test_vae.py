@@ -7,7 +7,7 @@ from torch import Tensor
 from wan.config import WAN_CONFIGS, VAEConfig
 from wan.keys_encoders import from_official, to_official, vae_table
 from wan.vae import WanVAE
-from wan.vae_blocks import TemporalState
+from wan.vae_blocks import ChannelNorm, TemporalState
 from wan.vae_initialise import initialise_vae
 
 SMALL = VAEConfig(dim=8, z_dim=4, mean=(0.1, -0.2, 0.3, 0.0), std=(1.0, 2.0, 0.5, 1.5))
@@ -84,6 +84,28 @@ def test_same_numbers_as_diffusers(blocks: int):
         decoded = other.decode(latent * std + mean).sample
         assert decoded.abs().median() < 1  # not all of it is clamped
         assert error(ours.decode(latent), decoded) <= 1e-5
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-7, 1e-10])
+def test_the_norm_is_the_official_one_down_to_the_shortest_vectors(length: float):
+    """Official `RMS_norm`: the unit vector over channels, whose length is clamped at 1e-12, times sqrt(C) and gamma."""
+    norm = ChannelNorm(6).double()
+    with torch.no_grad():
+        norm.gamma.copy_(torch.arange(1.0, 7.0).view(6, 1, 1, 1))
+        x = torch.randn(2, 6, 3, 4, 5, generator=torch.Generator().manual_seed(0)).double() * length
+        expected = torch.nn.functional.normalize(x, dim=1, eps=1e-12) * 6**0.5 * norm.gamma
+        assert error(norm(x), expected) <= 1e-3
+        assert not norm(torch.zeros_like(x)).any()
+
+
+def test_the_latents_are_normalised_with_diffusers_numbers():
+    """Every one of the 32 numbers in its place."""
+    diffusers = pytest.importorskip("diffusers")
+    with torch.device("meta"):
+        theirs = diffusers.AutoencoderKLWan().config
+    assert VAEConfig().mean == tuple(theirs.latents_mean)
+    assert VAEConfig().std == tuple(theirs.latents_std)
+    assert (VAEConfig().dim, VAEConfig().z_dim, VAEConfig().dim_mult) == (theirs.base_dim, theirs.z_dim, (1, 2, 4, 4))
 
 
 def test_names_go_to_diffusers_and_back():

@@ -8,9 +8,11 @@ import torch
 from wan.adapter import CameraAdapter
 from wan.config import (
     NEGATIVE_PROMPT,
+    TRAINABLE_TASKS,
     WAN_CONFIGS,
     AdapterConfig,
     CLIPConfig,
+    CLIPTextConfig,
     DiTConfig,
     T5Config,
     TaskConfig,
@@ -43,7 +45,9 @@ def test_config_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("config", [DiTConfig, VAEConfig, T5Config, CLIPConfig, AdapterConfig, TaskConfig, WeightPaths])
+@pytest.mark.parametrize(
+    "config", [DiTConfig, VAEConfig, T5Config, CLIPConfig, CLIPTextConfig, AdapterConfig, TaskConfig, WeightPaths]
+)
 def test_every_field_has_its_sentence(config: type):
     import inspect
 
@@ -103,6 +107,30 @@ def test_defaults_follow_the_task():
 
 
 @pytest.mark.parametrize(
+    ("task", "steps", "shift", "frames", "first_frame", "last_frame", "control"),
+    [
+        ("t2v-1.3B", 50, 5.0, 81, "none", False, False),
+        ("t2v-14B", 50, 5.0, 81, "none", False, False),
+        ("t2i-14B", 50, 5.0, 1, "none", False, False),
+        ("i2v-14B", 40, 5.0, 81, "needed", False, False),
+        ("flf2v-14B", 50, 16.0, 81, "needed", True, False),
+        ("t2v-1.3B-FC", 50, 5.0, 81, "optional", False, True),
+        ("t2v-14B-FC", 50, 5.0, 81, "optional", False, True),
+        ("i2v-14B-FC", 40, 5.0, 81, "needed", False, True),
+    ],
+)
+def test_steps_shift_and_inputs_of_every_task_are_the_official_ones(
+    task: str, steps: int, shift: float, frames: int, first_frame: str, last_frame: bool, control: bool
+):
+    """Official `generate.py`: 40 steps where the name has i2v, else 50; shift 16 for flf2v; guidance 5."""
+    config = WAN_CONFIGS[task]
+    assert (config.steps, config.flow_shift_for(720, 1280), config.frames) == (steps, shift, frames)
+    assert (config.first_frame, config.needs_last_frame, config.needs_control) == (first_frame, last_frame, control)
+    assert config.guidance_scale == 5.0 and config.size == ((720, 1280) if task == "flf2v-14B" else (480, 832))
+    assert (task in TRAINABLE_TASKS) == (not last_frame and not control)
+
+
+@pytest.mark.parametrize(
     ("build_wrong", "word"),
     [
         (lambda: DiTConfig(dim=100, num_heads=3), "num_heads"),
@@ -117,6 +145,10 @@ def test_defaults_follow_the_task():
         (lambda: T5Config(dim_attn=100), "num_heads"),
         (lambda: CLIPConfig(image_size=225), "patch_size"),
         (lambda: CLIPConfig(num_heads=7), "num_heads"),
+        (lambda: CLIPTextConfig(num_heads=7), "num_heads"),
+        (lambda: CLIPTextConfig(positions=4), "positions"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], first_frame="none"), "first_frame"),
+        (lambda: replace(WAN_CONFIGS["i2v-14B"], dit=replace(WAN_CONFIGS["i2v-14B"].dit, in_dim=17)), "1 channels"),
         (lambda: AdapterConfig(inner_dim=34, num_heads=2), "inner_dim"),
         (lambda: AdapterConfig(blocks=(1, 0)), "blocks"),
         (lambda: AdapterConfig(blocks=()), "blocks"),

@@ -1,0 +1,1 @@
+"""From a request to what the denoising loop needs: pictures read and checked, then encoded."""

@@ -1,0 +1,135 @@
+"""Random networks of any size for benchmarks: a checkpoint on the disk, inputs, and diffusers' twin of each network."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.files import atomic_path
+from common.progress import progress
+from wan.config import DiTConfig, VAEConfig
+from wan.keys import dit_to_diffusers
+from wan.model import WanModel
+from wan.vae import WanVAE
+
+HEADER_ALIGNMENT = 8
+
+
+def random_tensor(
+    key: str, shape: torch.Size, device: torch.device, dtype: torch.dtype, generator: torch.Generator
+) -> Tensor:
+    """A weight that lets signals through at their size: norms near 1, matrices of unit gain, small biases."""
+    noise = torch.randn(shape, device=device, generator=generator, dtype=torch.float32)
+    if ("norm" in key and key.endswith("weight")) or key.endswith(("gamma", "proj.0.weight", "proj.4.weight")):
+        noise = 1.0 + 0.1 * noise
+    elif key.endswith("modulation"):
+        noise = noise / math.sqrt(shape[-1])
+    elif len(shape) > 1:
+        noise = noise / math.sqrt(shape[1:].numel())
+    else:
+        noise = 0.05 * noise
+    return noise.to(dtype)
+
+
+def write_random(path: Path, shapes: dict[str, torch.Size], device: torch.device, seed: int) -> None:
+    """A bf16 .safetensors file of random weights, tensor by tensor, so that it is never whole in memory.
+
+    The layout is that of https://github.com/huggingface/safetensors#format.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    header, offset = {}, 0
+    for key, shape in shapes.items():
+        size = 2 * shape.numel()
+        header[key] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for key in progress(list(shapes), f"writing {path.name}", unit="tensor"):
+            tensor = random_tensor(key, shapes[key], device, torch.bfloat16, generator)
+            file.write(tensor.cpu().view(torch.int16).numpy().tobytes())
+
+
+def dit_shapes(config: DiTConfig) -> dict[str, torch.Size]:
+    """Official names and shapes of a DiT."""
+    with torch.device("meta"):
+        return {key: tensor.shape for key, tensor in WanModel(config).state_dict().items()}
+
+
+def vae_shapes(config: VAEConfig) -> dict[str, torch.Size]:
+    """Official names and shapes of a VAE."""
+    with torch.device("meta"):
+        return {key: tensor.shape for key, tensor in WanVAE(config).state_dict().items()}
+
+
+def diffusers_dit(model: WanModel, dtype: torch.dtype, share: bool) -> nn.Module:
+    """diffusers' WanTransformer3DModel with the same weights.
+
+    Args:
+        model: ours.
+        dtype: of the twin's weights.
+        share: use our tensors themselves where the dtype is the same, instead of copies.
+    """
+    from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformer3DModel
+
+    config = model.config
+    with torch.device("meta"):
+        twin = WanTransformer3DModel(
+            num_attention_heads=config.num_heads,
+            attention_head_dim=config.head_dim,
+            in_channels=config.in_dim,
+            out_channels=config.out_dim,
+            text_dim=config.text_dim,
+            freq_dim=config.freq_dim,
+            ffn_dim=config.ffn_dim,
+            num_layers=config.num_layers,
+            image_dim=config.image_dim,
+            added_kv_proj_dim=None if config.image_dim is None else config.dim,
+            pos_embed_seq_len=config.image_pos_tokens or None,
+        )
+    state = {
+        dit_to_diffusers(key): value.detach().to(dtype, copy=not share) for key, value in model.state_dict().items()
+    }
+    twin.load_state_dict(state, strict=True, assign=True)
+    # the tables of positions are made in the constructor and have no place in a state dict
+    rope = WanRotaryPosEmbed(config.head_dim, config.patch_size, 1024)
+    twin.rope = rope.to(next(iter(state.values())).device)
+    return twin.eval().requires_grad_(False)
+
+
+def dit_inputs(config: DiTConfig, grid: tuple[int, int, int], device: torch.device, seed: int) -> dict[str, Tensor]:
+    """Random inputs of one video on a latent grid, float32."""
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(1, *shape, device=device, generator=generator)
+
+    given = {"latents": noise(config.out_dim, *grid), "context": noise(config.text_len, config.text_dim)}
+    if config.image_dim is not None:
+        given["clip_features"] = noise(config.image_pos_tokens or 257, config.image_dim)
+    if config.condition_channels:
+        given["image_condition"] = noise(config.condition_channels, *grid)
+    return given
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
+    """Largest device memory allocated inside, in GiB; empty on a CPU."""
+    result: dict[str, float] = {}
+    if device.type != "cuda":
+        yield result
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    yield result
+    result["gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+
+
+def agreement(one: Tensor, other: Tensor) -> dict[str, float]:
+    """Cosine of the angle between two outputs, and ‖a - b‖ / ‖b‖, in float64."""
+    a, b = one.double().flatten(), other.double().flatten()
+    return {"cosine": float(a @ b / (a.norm() * b.norm())), "relative": float((a - b).norm() / b.norm())}
