@@ -27,7 +27,10 @@ DtypeOf = Callable[[str, TensorEntry], torch.dtype]
 
 
 def stream_tensors(
-    entries: Mapping[str, TensorEntry], device: str | torch.device, dtype_of: DtypeOf | None = None
+    entries: Mapping[str, TensorEntry],
+    device: str | torch.device,
+    dtype_of: DtypeOf | None = None,
+    passing: Callable[[str], bool] | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Read tensors one after another, in file order; each is yielded when its copy is under way on the current stream.
 
@@ -35,6 +38,7 @@ def stream_tensors(
         entries: {name: where it lies}.
         device: where the tensors go.
         dtype_of: the type of each; None keeps the file's.
+        passing: names of tensors that are wanted only until the next one is asked for: they share their memory.
 
     Raises:
         ValueError: a file has become shorter than its header said.
@@ -48,7 +52,12 @@ def stream_tensors(
             if entry.mapped is None and entry.file not in opened:
                 opened[entry.file] = stack.enter_context(io.FileIO(entry.file))
             source = _of_mapped(entry.mapped) if entry.mapped is not None else _of_file(opened[entry.file], entry)
-            yield name, pump.tensor(entry, source, dtype)
+            target = (
+                pump.shared(entry.shape, dtype)
+                if passing is not None and passing(name)
+                else torch.empty(entry.shape, dtype=dtype, device=pump.device)
+            )
+            yield name, pump.fill(target, entry, source)
 
 
 Source = Callable[[Tensor, int], None]
@@ -90,11 +99,18 @@ class _Pump:
         self.buffers: list[Tensor] = []
         self.copied: list[torch.cuda.Event] = []
         self.turn = 0
+        self.scratch = torch.empty(0, dtype=torch.uint8, device=self.device)
 
-    def tensor(self, entry: TensorEntry, source: Source, dtype: torch.dtype) -> Tensor:
-        """A new tensor with the data of `source`, cast to `dtype` on its device."""
-        target = torch.empty(entry.shape, dtype=dtype, device=self.device)
-        if self.device.type == "cpu" and dtype == entry.dtype:
+    def shared(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A tensor in memory that the next call may give again; allocated apart, each would leave a hole."""
+        nbytes = shape.numel() * dtype.itemsize
+        if len(self.scratch) < nbytes:
+            self.scratch = torch.empty(nbytes, dtype=torch.uint8, device=self.device)
+        return self.scratch[:nbytes].view(dtype).view(shape)
+
+    def fill(self, target: Tensor, entry: TensorEntry, source: Source) -> Tensor:
+        """Copy the data of `source` into `target`, cast to its type; gives `target`."""
+        if self.device.type == "cpu" and target.dtype == entry.dtype:
             source(_bytes(target), 0)
             return target
         flat, item = target.view(-1), entry.dtype.itemsize

@@ -21,6 +21,9 @@ FP8 = torch.float8_e4m3fn
 FP8_MAX = 448.0
 """Largest finite E4M3 number."""
 
+# numbers that are rounded at once: on a CPU few, since large blocks that come and go leave holes in the heap
+_PIECE, _PIECE_ON_CPU = 1 << 24, 1 << 18
+
 Fp8Mode = Literal["none", "base", "scaled"]
 FP8_MODES: tuple[Fp8Mode, ...] = get_args(Fp8Mode)
 """none: no fp8. base: weights rounded as they are (`--fp8`, `--fp8_base`). scaled: a scale per row (`--fp8_scaled`)."""
@@ -47,12 +50,22 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     amax = torch.linalg.vector_norm(weight, math.inf, dim=1, keepdim=True).float()
     scale = torch.where(amax > 0, amax / FP8_MAX, 1.0)
-    return (weight.float() / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
+    return _rounded(weight, scale), scale
 
 
 def round_to_fp8(weight: Tensor) -> Tensor:
-    """Round a weight to E4M3 as it is; what is beyond its range becomes its largest number."""
-    return weight if weight.dtype == FP8 else weight.float().clamp(-FP8_MAX, FP8_MAX).to(FP8)
+    """Round a weight [out, in] to E4M3 as it is; what is beyond its range becomes its largest number."""
+    return weight.clone() if weight.dtype == FP8 else _rounded(weight, torch.ones(len(weight), 1, device=weight.device))
+
+
+def _rounded(weight: Tensor, scale: Tensor) -> Tensor:
+    """Quotient of weight and scale in E4M3, some rows at a time: the float32 numbers in between take little memory."""
+    rounded = torch.empty(weight.shape, dtype=FP8, device=weight.device)
+    step = max(1, (_PIECE_ON_CPU if weight.device.type == "cpu" else _PIECE) // weight.shape[1])
+    for start in range(0, len(weight), step):
+        rows = slice(start, start + step)
+        rounded[rows] = (weight[rows].float() / scale[rows]).clamp_(-FP8_MAX, FP8_MAX)
+    return rounded
 
 
 class FP8Linear(nn.Linear):

@@ -111,26 +111,26 @@ def place(
     if fp8 != "none":
         use_fp8(module, filter(is_fp8_weight, entries), scaled=fp8 == "scaled")
 
+    def changed(name: str) -> bool:
+        return is_fp8_weight(name) and (merge is not None or fp8 != "none")
+
     def dtype_of(name: str, entry: TensorEntry) -> torch.dtype:
-        changed = is_fp8_weight(name) and (merge is not None or fp8 != "none")
-        return entry.dtype if changed else dtype
+        return entry.dtype if changed(name) else dtype
 
     placed: dict[str, Tensor] = {}
-    for name, tensor in stream_tensors(entries, device, dtype_of):
-        placed |= _finish(name, tensor, dtype, fp8, merge)
+    for name, tensor in stream_tensors(entries, device, dtype_of, passing=changed):
+        placed |= _finish(name, tensor, dtype, fp8, merge) if changed(name) else {name: tensor}
     assign_tensors(module, placed, what, source)
     # buffers that no file holds are still elsewhere
     return module.to(device).requires_grad_(False).eval()
 
 
 def _finish(name: str, tensor: Tensor, dtype: torch.dtype, fp8: Fp8Mode, merge: Merge | None) -> dict[str, Tensor]:
-    """The tensors that one of the file becomes."""
-    if not is_fp8_weight(name):
-        return {name: tensor}
+    """The tensors that a linear layer's weight becomes, in memory of their own."""
     if merge is not None:
         tensor = merge(name, tensor)
     if fp8 == "none":
-        return {name: tensor.to(dtype)}
+        return {name: tensor.to(dtype, copy=True)}
     if fp8 == "base":
         return {name: round_to_fp8(tensor)}
     rounded, scale = quantise_rows(tensor)
