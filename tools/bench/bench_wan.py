@@ -37,16 +37,15 @@ from tools.bench.full_size import (
     dit_inputs,
     dit_shapes,
     peak_memory,
-    random_tensor,
+    t5_shapes,
+    transformers_t5,
     vae_shapes,
     write_random,
 )
 from wan.config import WAN_CONFIGS, TaskConfig
 from wan.fp8 import use_fast_fp8
 from wan.keys_encoders import vae_table
-from wan.loading import load_dit
-from wan.t5 import T5Encoder
-from wan.vae import WanVAE
+from wan.loading import load_dit, load_t5, load_vae
 
 log = get_logger("bench_wan")
 
@@ -64,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--short", type=int, nargs=3, default=[3, 30, 52], metavar=("F", "H", "W"), help="latent grid that is compared")
     add("--warmup", type=int, default=3, help="rounds that are not timed")
     add("--repeats", type=int, default=5, help="rounds that are timed")
+    add("--fp8", choices=("none", "base", "scaled"), default="none", help="how the part `load` keeps the weights")
     add("--prompts", type=int, default=16, help="prompts of the text encoder")
     add("--tokens", type=int, default=130, help="tokens of each")
     add("--small", action="store_true", help="small dimensions")
@@ -113,26 +113,26 @@ def _make(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> d
     return {"gb": path.stat().st_size / 1e9, "seconds": time.perf_counter() - begin}
 
 
-def _load(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, float]:
+def _load(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
     dtype = torch.bfloat16
     # what torch, CUDA and its kernels take is there before, and is not the loader's
     torch.zeros(8, device=device, dtype=dtype).square().sum().item()
     before, begin = _resident_gb(), time.perf_counter()
-    dit = load_dit(args.file, task.dit, device=device, dtype=dtype)
+    dit = load_dit(args.file, task.dit, device=device, dtype=dtype, fp8=args.fp8)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - begin
     size = Path(args.file).stat().st_size / 1e9
     # VmHWM is reset by nobody, so the peak of the whole process is what it shows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    parameters = sum(parameter.numel() for parameter in dit.parameters())
     return {
         "gb": size,
         "seconds": seconds,
         "gb_per_s": size / seconds,
         "peak_host_gb": peak,
         "host_gb_before": before,
-        "parameters": float(parameters),
+        "fp8": args.fp8,
+        "weights_gb": sum(tensor.numel() * tensor.element_size() for tensor in dit.state_dict().values()) / 1e9,
         "read_only_seconds": _read_seconds(Path(args.file)),
     }
 
@@ -259,21 +259,18 @@ def _theirs(twin: torch.nn.Module, given: dict[str, Tensor], timestep: Tensor) -
 def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-    config = task.vae
-    generator = torch.Generator(device).manual_seed(3)
-    weights = {
-        key: random_tensor(key, shape, device, torch.float32, generator) for key, shape in vae_shapes(config).items()
-    }
-    ours = WanVAE(config).to(device)
-    ours.load_state_dict(weights)
+    config, path = task.vae, Path(args.file).with_name("vae.safetensors")
+    write_random(path, vae_shapes(config), device, seed=3)
+    ours = load_vae(path, config, device=device, dtype=torch.float32)
     theirs: Any = AutoencoderKLWan(
         base_dim=config.dim, z_dim=config.z_dim, dim_mult=list(config.dim_mult), num_res_blocks=config.num_res_blocks
     )
     theirs = theirs.to(device)
-    names = {official: others[0] for official, others in vae_table(config).items() if others and official in weights}
-    theirs.load_state_dict(
-        {names[key]: value.reshape(theirs.state_dict()[names[key]].shape) for key, value in weights.items()}
-    )
+    shapes = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
+    names = {official: others[0] for official, others in vae_table(config).items() if others}
+    weights = ours.state_dict()
+    theirs.load_state_dict({names[key]: value.reshape(shapes[names[key]]) for key, value in weights.items()})
+    generator = torch.Generator(device).manual_seed(3)
     frames, height, width = 4 * args.grid[0] - 3, 8 * args.grid[1], 8 * args.grid[2]
     video = torch.rand(1, 3, frames, height, width, device=device, generator=generator) * 2 - 1
     result: dict[str, object] = {"frames": frames, "height": height, "width": width}
@@ -301,35 +298,31 @@ def _vae(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
 
 
 def _t5(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
-    with torch.device("meta"):
-        model = T5Encoder(task.t5)
-    model.to_empty(device="cpu")
-    generator = torch.Generator(device).manual_seed(4)
-    state = {
-        key: random_tensor(key, value.shape, device, torch.bfloat16, generator)
-        for key, value in model.state_dict().items()
-    }
-    # T5 does not divide its logits by the width of a head; its queries are small instead (Raffel et al. 2020)
-    for key in state:
-        if key.endswith("SelfAttention.q.weight"):
-            state[key] *= (task.t5.dim_attn / task.t5.num_heads) ** -0.5
-    model.load_state_dict(state, assign=True)
-    model = model.to(device).eval().requires_grad_(False)
+    path = Path(args.file).with_name("t5.safetensors")
+    write_random(path, t5_shapes(task.t5), device, seed=4)
+    begin = time.perf_counter()
+    ours = load_t5(path, task.t5, device=device, dtype=torch.bfloat16)
+    seconds = time.perf_counter() - begin
+    theirs = transformers_t5(ours)
+    generator = torch.Generator(device).manual_seed(5)
     length = task.t5.text_len
     ids = torch.randint(task.t5.vocab_size, (args.prompts, length), device=device, generator=generator)
     mask = (torch.arange(length, device=device) < args.tokens).long().expand(args.prompts, -1)
     short = (ids[:, : args.tokens], mask[:, : args.tokens])
     with torch.no_grad():
-        trimmed, padded = model(*short), model(ids, mask)[:, : args.tokens]
-        exact = model.float()(*(part[:2] for part in short))
-        model.bfloat16()
-    race = _race({"ours, longest prompt": lambda: model(*short), "padded": lambda: model(ids, mask)}, args, device)
+        trimmed, padded = ours(*short), theirs(input_ids=ids, attention_mask=mask).last_hidden_state[:, : args.tokens]
+    works = {"ours": lambda: ours(*short), "transformers": lambda: theirs(input_ids=ids, attention_mask=mask)}
+    race = _race(works, args, device)
+    with torch.no_grad():
+        exact = theirs.float()(input_ids=short[0][:2], attention_mask=short[1][:2]).last_hidden_state
     return {
+        "load_seconds": seconds,
         "prompts": args.prompts,
         "tokens": args.tokens,
         "time": race,
-        "bf16_to_float32": agreement(trimmed[:2], exact),
-        "trimmed_to_padded": agreement(trimmed, padded),
+        "ours_to_float32": agreement(trimmed[:2], exact),
+        "transformers_to_float32": agreement(padded[:2], exact),
+        "ours_to_transformers": agreement(trimmed, padded),
     }
 
 

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from common.files import atomic_path
 from common.progress import progress
-from wan.config import DiTConfig, VAEConfig
+from wan.config import DiTConfig, T5Config, VAEConfig
 from wan.keys import dit_to_diffusers
+from wan.keys_encoders import t5_table, to_official
 from wan.model import WanModel
+from wan.t5 import T5Encoder
 from wan.vae import WanVAE
 
 HEADER_ALIGNMENT = 8
@@ -24,6 +26,9 @@ def random_tensor(
 ) -> Tensor:
     """A weight that lets signals through at their size: norms near 1, matrices of unit gain, small biases."""
     noise = torch.randn(shape, device=device, generator=generator, dtype=torch.float32)
+    if key.endswith("attn.q.weight") and "self_attn" not in key:
+        # T5 does not divide its logits by the width of a head; its queries are small instead (Raffel et al. 2020)
+        noise = noise / 8.0
     if ("norm" in key and key.endswith("weight")) or key.endswith(("gamma", "proj.0.weight", "proj.4.weight")):
         noise = 1.0 + 0.1 * noise
     elif key.endswith("modulation"):
@@ -59,6 +64,25 @@ def dit_shapes(config: DiTConfig) -> dict[str, torch.Size]:
     """Official names and shapes of a DiT."""
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in WanModel(config).state_dict().items()}
+
+
+def t5_shapes(config: T5Config) -> dict[str, torch.Size]:
+    """Official names and shapes of a text encoder."""
+    with torch.device("meta"):
+        ours = T5Encoder(config).state_dict()
+    return {key: tensor.shape for key, tensor in to_official(ours, t5_table(config)).items()}
+
+
+def transformers_t5(ours: T5Encoder) -> nn.Module:
+    """transformers' own UMT5EncoderModel with the same tensors."""
+    from transformers import UMT5EncoderModel
+
+    with torch.device("meta"):
+        twin = UMT5EncoderModel(ours.encoder.config)
+    state = dict(ours.state_dict())
+    state["shared.weight"] = state["encoder.embed_tokens.weight"]
+    twin.load_state_dict(state, strict=True, assign=True)
+    return twin.eval().requires_grad_(False)
 
 
 def vae_shapes(config: VAEConfig) -> dict[str, torch.Size]:
