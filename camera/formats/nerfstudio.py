@@ -94,8 +94,7 @@ def _size(values: Mapping[str, object], request: Request, where: str) -> Size:
         if request.video is not None and _can_be_of(values, request.video.size, where):
             return request.video.size
         raise Unstated(
-            f"{where}: no w and h, so its intrinsics say nothing without the picture's size; pass "
-            "size=(height, width)",
+            f"{where}: no w and h, so its intrinsics say nothing without the picture's size; pass size=(height, width)",
             "size",
         )
     return stated

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from camera.trajectory import compile
 from common import cli
 from common.arguments import make_parser
 from common.media import probe_video, read_image, read_video
-from tools.trajectory_input import add_trajectory_input, track_from, trajectory_of
+from tools.trajectory_input import add_trajectory_input, trajectory_from, trajectory_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = format([Move(0, 1, 1.0, "right")])
@@ -26,7 +27,7 @@ RIGHT = format([Move(0, 1, 1.0, "right")])
 def resolved(*argv):
     parser = make_parser("")
     add_trajectory_input(parser)
-    return trajectory_of(parser.parse_args([str(part) for part in argv]))
+    return trajectory_of(parser.parse_args([str(part) for part in argv])).track
 
 
 def run(*argv):
@@ -95,7 +96,7 @@ def test_a_camera_file_is_read(tmp_path):
         ([RIGHT, "--image", "IMAGE", "--scene", "depth"], "--depth PATH"),
         ([RIGHT, "--image", "IMAGE", "--scene", "plane", "--depth", "IMAGE"], "--scene plane"),
         ([RIGHT, "--image", "IMAGE", "--distance", "0"], "--distance 0"),
-        ([RIGHT, "--image", "IMAGE", "--size", "91", "160"], "even"),
+        ([RIGHT, "--image", "IMAGE", "--preview_size", "91", "160"], "even"),
         ([RIGHT, "--image", "IMAGE", "--depth", "IMAGE"], "coloured picture"),
         ([RIGHT, "--output", "IMAGE/x"], "--output"),
     ],
@@ -133,10 +134,8 @@ def test_the_preview_shows_the_move(tmp_path, image, scene):
     np.save(tmp_path / "depth.npy", np.full((45, 80), 7.0, np.float32))
     depth = ["--depth", tmp_path / "depth.npy", "--depth_kind", "metric"] if scene == "depth" else []
     out = tmp_path / "move"
-    assert (
-        run(forward, "--frames", 17, "--size", 90, 160, "--image", image, "--scene", scene, *depth, "--output", out)
-        == 0
-    )
+    flags = ["--frames", 17, "--preview_size", 90, 160, "--image", image, "--scene", scene, *depth]
+    assert run(forward, *flags, "--output", out) == 0
     info = probe_video(f"{out}.mp4")
     assert (info.height, info.width, info.frames, info.fps) == (90, 160, 17, 16)
     frames = read_video(f"{out}.mp4").astype(int)
@@ -149,7 +148,7 @@ def test_the_preview_shows_the_move(tmp_path, image, scene):
 
 
 def test_a_long_path_is_thinned_and_one_frame_is_enough(tmp_path, image):
-    flags = ["--size", 32, 56, "--image", image, "--scene", "plane"]
+    flags = ["--preview_size", 32, 56, "--image", image, "--scene", "plane"]
     assert run(RIGHT, "--frames", 500, *flags, "--output", tmp_path / "long") == 0
     info = probe_video(tmp_path / "long.mp4")
     assert info.frames == 241 and info.frames / info.fps == pytest.approx(500 / 16, rel=0.01)
@@ -190,7 +189,7 @@ def test_track_from_takes_what_a_second_tool_gives_it():
     parser = make_parser("")
     add_trajectory_input(parser, "first")
     args = parser.parse_args([RIGHT, "--frames", "9"])
-    assert torch.equal(trajectory_of(args, "first").c2w, track_from(RIGHT, args).c2w)
+    assert torch.equal(trajectory_of(args, "first").track.c2w, trajectory_from(RIGHT, args).track.c2w)
 
 
 def test_a_title_that_no_font_can_draw_is_drawn_and_told(tmp_path, capsys):
@@ -206,7 +205,7 @@ def test_a_title_that_no_font_can_draw_is_drawn_and_told(tmp_path, capsys):
     [
         (["--depth_factor", "2"], "--depth_factor 2.0 says how to read --depth"),
         (["--depth_kind", "metric"], "--depth_kind metric says how to read --depth"),
-        (["--image", "IMAGE", "--size", "100000", "100000"], "sides of at most 4096"),
+        (["--image", "IMAGE", "--preview_size", "100000", "100000"], "sides of at most 4096"),
         (["--image", "IMAGE", "--intrinsics", "1e-300", "1e300", ".5", ".5"], "sides of at most 4096"),
         (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e-300"], "single prec"),
         (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e38"], "single prec"),
@@ -216,7 +215,10 @@ def test_what_no_preview_can_show_is_refused_before_it(tmp_path, capsys, flags, 
     Image.new("RGB", (40, 40)).save(tmp_path / "first.png")
     np.save(tmp_path / "depth.npy", np.full((40, 40), 30.0, dtype=np.float32))
     places = {"IMAGE": str(tmp_path / "first.png"), "DEPTH": str(tmp_path / "depth.npy")}
-    argv = [RIGHT, "--frames", "3", "--output", str(tmp_path / "x"), *(places.get(flag, flag) for flag in flags)]
+    metres = replace(compile([Move(0, 1, 1.0, "right")], 3, 8.0), scale="metric")
+    metres.save(tmp_path / "metres.safetensors")
+    argv = [str(tmp_path / "metres.safetensors"), "--output", str(tmp_path / "x")]
+    argv += [places.get(flag, flag) for flag in flags]
     assert cli.run(lambda: tool.main(argv)) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
