@@ -42,7 +42,7 @@ def atomic_paths(paths: Iterable[str | Path]) -> Iterator[tuple[Path, ...]]:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and temporaries:
-            _name_target(error, dict(zip(map(str, temporaries), named, strict=False)))
+            _name_target(error, dict(zip(map(str, temporaries), named[: len(temporaries)], strict=True)))
         raise
 
 

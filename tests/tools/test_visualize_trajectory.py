@@ -185,7 +185,7 @@ def test_the_examples_of_the_page_are_options_of_the_tool():
         assert (ROOT / "docs" / name).stat().st_size < 150_000
 
 
-def test_track_from_takes_what_a_second_tool_gives_it():
+def test_trajectory_from_takes_what_a_second_tool_gives_it():
     parser = make_parser("")
     add_trajectory_input(parser, "first")
     args = parser.parse_args([RIGHT, "--frames", "9"])

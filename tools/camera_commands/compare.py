@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import arguments
+from common.files import require_writable
 from common.logs import get_logger
 from tools.camera_commands.output import number, say, table
 from tools.trajectory_input import add_length, add_trajectory_flags, trajectory_from
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from camera.metrics import evaluate, find_protocol
     from camera.protocols import PROTOCOLS
 
+    _check_outputs(args)
     names = list(PROTOCOLS) if args.protocol == ["all"] else args.protocol
     protocols = [replace(find_protocol(name), scene_depth=args.scene_depth) for name in names]
     commanded = trajectory_from(args.true, args, "true_")
@@ -89,6 +91,18 @@ def _scaled(
     if factors == (None, None):
         return estimated, true
     return replace(estimated, scale=true.scale).scaled(factors[0] or 1.0), true.scaled(factors[1] or 1.0)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse, before the work, files that could not be written, or of which one would replace the other."""
+    paths = {flag: arguments.named(getattr(args, flag), f"--{flag}") for flag in ("json", "picture")
+             if getattr(args, flag) is not None}  # fmt: skip
+    for flag, path in paths.items():
+        require_writable(Path(path).parent, f"--{flag}")
+    if len(paths) == 2 and len({Path(path).resolve() for path in paths.values()}) == 1:
+        raise ValueError(f"--json and --picture are both {args.json}: give two names")
+    if "picture" in paths and Path(args.picture).suffix.lower() != ".png":
+        raise ValueError(f"--picture {args.picture}: expected a name that ends in .png")
 
 
 def _same_times(estimated: "CameraTrack", true: "CameraTrack") -> "tuple[CameraTrack, CameraTrack]":
