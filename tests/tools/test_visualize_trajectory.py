@@ -1,5 +1,6 @@
 """The tool as a user starts it: every kind of input, every output, and the mistakes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -154,6 +155,61 @@ def test_a_long_path_is_thinned_and_one_frame_is_enough(tmp_path, image):
     assert info.frames == 241 and info.frames / info.fps == pytest.approx(500 / 16, rel=0.01)
     assert run(RIGHT, "--frames", 1, *flags, "--output", tmp_path / "one") == 0
     assert probe_video(tmp_path / "one.mp4").frames == 1
+
+
+def test_the_size_of_the_preview_is_not_that_of_the_lens(tmp_path, image):
+    """Of a square lens, a wide preview shows the middle: the same width, less height, square pixels."""
+    square = compile([Move(0, 1, 1.0, "forward")], 3, 8.0, (0.5, 0.5, 0.5, 0.5))
+    square.save(tmp_path / "square.safetensors")
+    flags = ["--image", image, "--scene", "plane", "--preview_size", 40, 80, "--output", tmp_path / "wide"]
+    assert run(tmp_path / "square.safetensors", *flags) == 0
+    info = probe_video(tmp_path / "wide.mp4")
+    assert (info.height, info.width) == (40, 80)
+    first = read_video(tmp_path / "wide.mp4")[0].astype(int)
+    # of 160 x 90 the lens sees columns 35 to 125 and all rows, 90 / 80 of the image for a pixel; the middle half of the
+    # rows is left. Red is the column, green twice the row
+    for row, column in ((20, 10), (10, 40), (30, 70)):
+        assert first[row, column, 0] == pytest.approx(35 + (column + 0.5) * 90 / 80, abs=6)
+        assert first[row, column, 1] == pytest.approx(2 * (22.5 + (row + 0.5) * 90 / 80), abs=8)
+
+
+def test_flags_of_the_depth_are_refused_where_they_would_change_nothing(tmp_path, image, capsys):
+    np.save(tmp_path / "depth.npy", np.linspace(1, 2, 90 * 160, dtype=np.float32).reshape(90, 160))
+    replace(compile([Move(0, 1, 1.0, "right")], 3, 8.0), scale="metric").save(tmp_path / "metres.safetensors")
+    metric, factor = ["--depth_kind", "metric"], ["--depth_factor", 0.5]
+    for given, flags, reason in (
+        (RIGHT, [*metric, *factor], "would change nothing: --depth_kind metric brings the middle"),
+        (tmp_path / "metres.safetensors", factor, "would change nothing: --depth_kind near has depths without a unit"),
+        (
+            tmp_path / "metres.safetensors",
+            [*metric, *factor, "--distance", 2],
+            "would change nothing: --depth_kind met",
+        ),
+        (tmp_path / "metres.safetensors", [*metric, *factor], ""),
+    ):
+        depth = ["--image", image, "--depth", tmp_path / "depth.npy", "--preview_size", 18, 32]
+        code = run(given, "--frames", 3, *depth, *flags, "--output", tmp_path / "out")
+        assert reason in capsys.readouterr().err
+        assert code == (cli.EXIT_USER_ERROR if reason else 0)
+        assert bool(list(tmp_path.glob("out*"))) == (not reason)
+
+
+def test_what_is_said_of_one_file_is_not_said_of_the_other(tmp_path, capsys):
+    """A cache beside the same path as bare w2c matrices: read rightly, the two lie on each other."""
+    track = compile([Move(0, 1, 1.0, "right")], 9, 8.0)
+    track.save(tmp_path / "plan.safetensors")
+    (tmp_path / "est.json").write_text(json.dumps(torch.linalg.inv(track.c2w).tolist()), encoding="utf-8")
+    both = [tmp_path / "plan.safetensors", "--compare", tmp_path / "est.json", "--compare_convention", "opencv_w2c"]
+    assert run(*both, "--compare_fps", 8, "--output", tmp_path / "two") == 0
+    page = (tmp_path / "two.html").read_text(encoding="utf-8")
+    first, second = (json.loads(found) for found in re.findall(r'"centres":(\[\[.*?\]\])', page))
+    assert np.allclose(first, second, atol=1e-5) and first[-1][0] > 0.3
+    assert run(*both[:3], "--convention", "opencv_w2c", "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "its metadata states that its poses are opencv_c2w" in capsys.readouterr().err
+    assert run(*both[:3], "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "On this command line: --compare_convention NAME" in capsys.readouterr().err
+    assert run(RIGHT, "--compare_fps", 8, "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "--compare_fps says how to read --compare OTHER" in capsys.readouterr().err
 
 
 def test_the_choices_are_those_of_the_library():
