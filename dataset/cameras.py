@@ -14,6 +14,7 @@ from camera.language import CameraTextError, has_camera, parse
 from camera.plucker import latent_rays
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
+from common.arguments import CONVERT_FLAGS
 from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.fingerprint import file_fingerprint, text_fingerprint
@@ -62,8 +63,9 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
     except Unstated as error:
         raise ValueError(
             f"{item.where}: {item.path.name}: {error}. For a data set it is said once, when the file is converted: "
-            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors {error.flags}, with --fps "
-            f"{info.fps:g} if the file has no times; then name OUT.safetensors instead"
+            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors "
+            f"{CONVERT_FLAGS[error.argument]}, with --fps {info.fps:g} if the file has no times; then name "
+            "OUT.safetensors instead"
         ) from None
     except ValueError as error:
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None

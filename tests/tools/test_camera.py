@@ -203,7 +203,7 @@ def test_a_text_in_a_file_is_compiled_like_the_text(run, tmp_path):
 def test_convert_keeps_the_camera(run, plan, tmp_path):
     code, out, err = run("convert", plan, tmp_path / "re10k.txt")
     assert code == 0, err
-    assert out == f"{plan} (omnicam) to {tmp_path / 're10k.txt'} (realestate10k): 81 poses\n"
+    assert out == f"{plan} (omnicam, 81 poses) to {tmp_path / 're10k.txt'} (realestate10k)\n"
     # a w2c file: the camera that went right has a first row that brings it back
     last = [float(word) for word in (tmp_path / "re10k.txt").read_text().splitlines()[-1].split()]
     c2w = CameraTrack.load(plan).c2w[-1]

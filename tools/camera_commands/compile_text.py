@@ -6,17 +6,20 @@ its path is shown as a whole.
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import arguments
+from common.logs import get_logger
 from tools.camera_commands.output import motion_words, say, table
 from tools.camera_commands.saving import save
-from tools.trajectory_input import add_trajectory_input, trajectory_of
+from tools.trajectory_input import add_trajectory_input, size_of, trajectory_of
 
 if TYPE_CHECKING:
     from camera.language import Move
     from camera.track import CameraTrack
 
+_TOLD = 5
+"""Warnings of one kind that are shown."""
 SUMMARY = "what a text or preset does, segment by segment; write it as a pose file"
 
 
@@ -25,62 +28,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trajectory_input(parser)
     parser.add_argument("-o", "--output", metavar="PATH", help="pose file or camera cache to write")
     parser.add_argument("--to", metavar="FORMAT", help="format of the output, where its suffix does not say it")
+    parser.add_argument(
+        "--output_size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="picture of the output, for formats with intrinsics in pixels (of a text or preset: --size if not given)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the segments; write the file."""
-    from common.logs import get_logger
-
-    track = trajectory_of(args)
-    moves = moves_of(args.trajectory, args.preset)
+    for flag in ("to", "output_size"):
+        if getattr(args, flag) is not None and args.output is None:
+            raise ValueError(f"--{flag} is for the file that is written; name the file by --output PATH")
+    if args.output is not None:
+        arguments.named(args.output, "--output")
+    output_size, trajectory = size_of(args, "output_size"), trajectory_of(args)
+    track, moves = trajectory.track, trajectory.moves
     duration = float(track.times[-1] - track.times[0])
-    say(f"{len(track)} frames, {duration:g} s, {_lens(track)}")
+    say(f"{len(track)} frame{'' if len(track) == 1 else 's'}, {duration:g} s, {_lens(track)}")
     say(segment_table(moves, track))
     if moves is not None:
-        from camera.lint import lint
-
-        rate = (len(track) - 1) / duration if duration else 1.0
-        for finding in lint(moves, len(track), rate):
-            # the table shows which segments run at the same time
-            if finding.kind != "overlap":
-                get_logger("camera").warning("%s", finding)
+        _warn(moves, len(track), (len(track) - 1) / duration if duration else 1.0)
     if args.output is not None:
-        written = save(track, args.output, args.to, args.size)
+        # a file's pixels say nothing about those of the file that is written
+        size = output_size or (None if moves is None else size_of(args, "size"))
+        written = save(track, args.output, args.to, size, "--output_size", trajectory.caption)
         say(f"wrote {args.output} ({written})")
     return 0
 
 
-def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
-    """The moves behind what a user typed and `trajectory_of` has accepted; None for a pose file or camera cache."""
-    from camera.language import has_camera, parse
+def _warn(moves: "list[Move]", frames: int, fps: float) -> None:
+    """What is odd about the moves, and of each kind only the first few."""
+    from camera.lint import lint
 
-    if given is not None and has_camera(given):
-        return parse(given)
-    path = None if given is None else Path(given.split("#", maxsplit=1)[0])
-    if path is None or not path.exists():
-        from camera.presets import preset_from_text
-
-        return preset_from_text(preset if given is None else given)
-    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.suffix.lower() == ".txt" else ""
-    return parse(text) if has_camera(text) else None
+    logger = get_logger("camera")
+    told: dict[str, int] = {}
+    for finding in lint(moves, frames, fps):
+        told[finding.kind] = told.get(finding.kind, 0) + 1
+        # the table shows which segments run at the same time
+        if finding.kind != "overlap" and told[finding.kind] <= _TOLD:
+            logger.warning("%s", finding)
+    for kind, count in told.items():
+        if kind != "overlap" and count > _TOLD:
+            logger.warning("... and %d more of kind '%s' (tools/camera.py check tells all)", count - _TOLD, kind)
 
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
     """One row for each time at which the video shows a move or several, and one for the whole path."""
     from camera.segments import COMPONENTS, check_segments, motion_steps
 
-    checks = check_segments(moves or [], track, track) if len(track) > 1 else []
-    numbers: dict[tuple[float, float], list[str]] = {}
-    for check in checks:
-        numbers.setdefault((check.start, check.end), []).append(str(check.number))
-    motions = {(check.start, check.end): motion_words(check.commanded) for check in checks}
+    last = float(track.times[-1])
+    spans: dict[tuple[float, float], list[int]] = {}
+    unseen: list[int] = []
+    for number, move in enumerate(moves or [], start=1):
+        seen = move.start < last and len(track) > 1
+        (spans.setdefault((move.start, min(move.end, last)), []) if seen else unseen).append(number)
+    # one of those that run at the same time is enough: its check is of all the motion there is
+    first = [moves[numbers[0] - 1] for numbers in spans.values()] if moves else []
+    checks = check_segments(first, track, track) if first else []
     rows = [["segment", "seconds", "the camera"]]
-    rows += [["+".join(numbers[span]), f"{span[0]:g} to {span[1]:g}", motions[span]] for span in motions]
-    unseen = set(range(1, len(moves or []) + 1)) - {check.number for check in checks}
-    rows += [[str(number), "-", "after the last frame"] for number in sorted(unseen)]
+    for (span, numbers), check in zip(spans.items(), checks, strict=True):
+        rows.append([_joined(numbers), f"{span[0]:g} to {span[1]:g}", motion_words(check.commanded)])
+    rows += [[_joined(unseen), "-", "after the last frame"]] if unseen else []
     whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
     return table(rows)
+
+
+def _joined(numbers: list[int]) -> str:
+    """ "1+2"; of more than a few, how many there are."""
+    if len(numbers) <= _TOLD:
+        return "+".join(map(str, numbers))
+    return f"{numbers[0]}+...+{numbers[-1]} ({len(numbers)})"
 
 
 def _lens(track: "CameraTrack") -> str:

@@ -10,11 +10,26 @@ BY_SUFFIX = {".safetensors": "omnicam", ".txt": "realestate10k", ".json": "nerfs
 """The format that is meant when only the name of the file says it."""
 
 
-def save(track: "CameraTrack", path: str, format: str | None, size: list[int] | None) -> str:
+def save(
+    track: "CameraTrack",
+    path: str,
+    format: str | None,
+    size: tuple[int, int] | None,
+    size_flag: str,
+    caption: str | None = None,
+) -> str:
     """Write the track in the named format, or the one of the suffix; returns the format's name.
 
+    Args:
+        track: what to write.
+        path: where.
+        format: one of `camera.formats.FORMATS`; None for that of the suffix.
+        size: (height, width) in pixels of the picture, for formats that need it.
+        size_flag: what states it on the command line.
+        caption: the text that the track was compiled from.
+
     Raises:
-        ValueError: neither says the format, or the format cannot hold the track.
+        ValueError: neither says the format, the size is missing, or the format cannot hold the track.
     """
     from camera.formats import FORMATS, save_trajectory
 
@@ -24,5 +39,7 @@ def save(track: "CameraTrack", path: str, format: str | None, size: list[int] | 
         known = ", ".join(f"{end} is {name}" for end, name in BY_SUFFIX.items())
         writable = ", ".join(name for name, each in FORMATS.items() if each.write is not None)
         raise ValueError(f"{path}: its name does not say which format to write ({known}); give --to: {writable}")
-    save_trajectory(track, path, chosen, size=None if size is None else (size[0], size[1]))
+    if size is None and chosen in FORMATS and FORMATS[chosen].needs_size:
+        raise ValueError(f"{path}: format '{chosen}' has its intrinsics in pixels; give {size_flag} HEIGHT WIDTH")
+    save_trajectory(track, path, chosen, size, caption)
     return chosen
