@@ -67,16 +67,19 @@ def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
     """One row for each time at which the video shows a move or several, and one for the whole path."""
-    from camera.segments import COMPONENTS, check_segments, motion_steps
+    from camera.segments import COMPONENTS, motion_steps, segment_motions
 
-    checks = check_segments(moves or [], track, track) if len(track) > 1 else []
+    found = segment_motions(moves or [], track) if len(track) > 1 else []
     numbers: dict[tuple[float, float], list[str]] = {}
-    for check in checks:
-        numbers.setdefault((check.start, check.end), []).append(str(check.number))
-    motions = {(check.start, check.end): motion_words(check.commanded) for check in checks}
+    for each in found:
+        numbers.setdefault((each.start, each.end), []).append(str(each.number))
+    named: dict[tuple[float, float], dict[str, float]] = {
+        (each.start, each.end): dict(zip(COMPONENTS, each.motion.tolist(), strict=True)) for each in found
+    }
+    motions = {span: motion_words(motion) for span, motion in named.items()}
     rows = [["segment", "seconds", "the camera"]]
     rows += [["+".join(numbers[span]), f"{span[0]:g} to {span[1]:g}", motions[span]] for span in motions]
-    unseen = set(range(1, len(moves or []) + 1)) - {check.number for check in checks}
+    unseen = set(range(1, len(moves or []) + 1)) - {each.number for each in found}
     rows += [[str(number), "-", "after the last frame"] for number in sorted(unseen)]
     whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
