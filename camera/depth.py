@@ -1,5 +1,6 @@
 """Depth maps as people have them (16-bit PNG, .npy) made into z-depth in the unit of a track."""
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -75,7 +76,7 @@ def z_depth(
         factor: track units of one metric value; 0.001 for millimetres and a track in metres.
 
     Raises:
-        ValueError: metric values that are not above 0; values that are all equal.
+        ValueError: metric values that are not above 0; values that are all equal; depths that overflow.
     """
     if kind not in DEPTH_KINDS:
         raise ValueError(f"depth kind '{kind}': expected one of {', '.join(DEPTH_KINDS)}")
@@ -83,15 +84,23 @@ def z_depth(
     if kind == "metric":
         if low <= 0:
             raise ValueError(f"metric depths must be above 0; the smallest is {low:g} (fill the places without depth)")
-        depth = values * np.float32(factor)
+        with np.errstate(over="ignore"):
+            depth = values * np.float32(factor)
     elif high <= low:
         raise ValueError(f"all depths are {low:g}: that is no depth map")
     else:
         nearness = (values - low) / (high - low)
         depth = 1 / (1 / _FARTHEST + nearness * (1 / _NEAREST - 1 / _FARTHEST))
-    if distance is None:
-        return depth.astype(np.float32)
-    return (depth * (distance / _middle_depth(depth))).astype(np.float32)
+    middle = _middle_depth(depth)
+    scale = 1.0 if distance is None else distance / middle if middle > 0 else math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (depth * scale).astype(np.float32)
+    if not (np.isfinite(scaled).all() and scaled.min() > 0):
+        raise ValueError(
+            f"depths of {low:g} to {high:g}, times {factor:g}, with the subject at {distance}: single precision cannot "
+            "hold that; give another factor or distance"
+        )
+    return scaled
 
 
 def _middle_depth(depth: Float32[np.ndarray, "H W"]) -> float:

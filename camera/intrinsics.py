@@ -15,15 +15,20 @@ from torch import Tensor
 Size = tuple[int, int]
 """(height, width) in pixels, the order of tensors."""
 
+DEFAULT_SIZE = (480, 832)
+"""(height, width) of the picture whose shape a lens has when nobody states one: Wan2.1's own at 480p."""
+
 SIDES = ("horizontal", "vertical", "diagonal")
 """The side of the picture along which a field of view is stated."""
 
 
-def default_intrinsics(aspect: float, hfov_deg: float = 60.0) -> Float64[Tensor, "4"]:
+def default_intrinsics(
+    aspect: float = DEFAULT_SIZE[1] / DEFAULT_SIZE[0], hfov_deg: float = 60.0
+) -> Float64[Tensor, "4"]:
     """Intrinsics of a camera with square pixels and a centred optical axis, when nothing better is known.
 
     Args:
-        aspect: width / height of the picture, above 0.
+        aspect: width / height of the picture, above 0; that of DEFAULT_SIZE when nobody states it.
         hfov_deg: horizontal field of view in degrees, between 0 and 180.
     """
     return intrinsics_of_fov(hfov_deg, aspect)

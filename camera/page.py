@@ -64,7 +64,8 @@ def write_page(
     # in one pass, so that a title that looks like a place is not filled again
     page = _PLACE.sub(lambda place: parts[place[1]], (_HERE / "page.html").read_text(encoding="utf-8"))
     with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        # a title may hold halves of broken characters (an argument that is no UTF-8)
+        temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _as_script(content: Mapping[str, Any]) -> str:

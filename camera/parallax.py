@@ -28,6 +28,7 @@ _NEAREST = 1e-3
 _MAX_GAP = 13
 _SAME_SURFACE = 0.05
 _REFINEMENTS = 2
+_WIDEST = 2.0**31
 _GRAZING = 0.2
 
 
@@ -46,7 +47,7 @@ def scene_distance(track: CameraTrack) -> float:
 def picture_size(track: CameraTrack, height: int = 480) -> Size:
     """(height, width), both even, of frames that have square pixels under the track's first lens."""
     fx, fy = track.intrinsics[0, :2].tolist()
-    return height, max(2, 2 * round(height * fy / fx / 2))
+    return height, max(2, 2 * round(min(height * fy / fx, _WIDEST) / 2))
 
 
 def room_depth(

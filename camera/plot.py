@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -25,9 +27,13 @@ from camera.plot_views import (
 from camera.poses import rotation_vector
 from camera.track import CameraTrack
 from common.files import atomic_path
+from common.logs import get_logger
+
+logger = get_logger("camera")
 
 _UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
 _TITLE_LINES = 3
+_SHOWN_LETTERS = 10
 _STYLES = (("-", "#1f6fb4"), ("--", "#e07b00"), ("-.", "#2e8b57"))
 _ZOOMS = 1e-3
 _Curves = list[tuple[str, Float64[Tensor, "N"]]]
@@ -52,8 +58,13 @@ def plot_trajectory(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: the picture of a trajectory is a .png file")
-    with atomic_path(path) as temporary:
-        _figure(track.rebased(), title, None if other is None else other.rebased()).savefig(temporary, format="png")
+    figure = _figure(track.rebased(), title, None if other is None else other.rebased())
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")
+        figure.savefig(temporary, format="png")
+    unknown = "".join(sorted({letter for letter in title or "" if not _is_in_the_font(letter)}))
+    if unknown:
+        logger.warning("%s: its font cannot draw %s of the title", path, " ".join(unknown[:_SHOWN_LETTERS]))
 
 
 def _figure(track: CameraTrack, title: str | None, other: CameraTrack | None = None) -> Figure:
@@ -70,8 +81,15 @@ def _figure(track: CameraTrack, title: str | None, other: CameraTrack | None = N
 
 def _title_lines(track: CameraTrack, title: str | None) -> list[str]:
     length = f"frames: {len(track)}, seconds: {float(track.times[-1] - track.times[0]):.2f}"
-    wrapped = textwrap.wrap(title or "", 130, max_lines=_TITLE_LINES, placeholder=" …")
+    # control characters and halves of broken ones (an argument that is no UTF-8) stop the drawing
+    drawn = "".join(letter if letter.isprintable() or letter.isspace() else "\ufffd" for letter in title or "")
+    wrapped = textwrap.wrap(drawn, 130, max_lines=_TITLE_LINES, placeholder=" …")
     return [*wrapped, length]
+
+
+def _is_in_the_font(letter: str) -> bool:
+    font = get_font(findfont(FontProperties()))
+    return letter.isspace() or not letter.isprintable() or font.get_char_index(ord(letter)) != 0
 
 
 def _time_range(tracks: list[CameraTrack]) -> tuple[float, float]:

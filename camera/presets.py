@@ -16,6 +16,7 @@ from camera.words import is_number, nearest, read_number
 DEFAULT_SECONDS = 5.0
 """The 81 frames at 16 fps that Wan2.1 makes."""
 MAX_SECONDS = 3600.0
+_SHOWN_LENGTH = 60
 _LEVEL = ("right", "left")
 
 
@@ -180,7 +181,8 @@ def preset_from_text(text: str, seconds: float = DEFAULT_SECONDS) -> list[Move]:
 
 def _find(name: str) -> Preset:
     if name not in PRESETS:
-        raise ValueError(f"no preset '{name}'{_did_you_mean(name, PRESETS)}; there are: {', '.join(PRESETS)}")
+        shown = name if len(name) <= _SHOWN_LENGTH else f"{name[:_SHOWN_LENGTH]}..."
+        raise ValueError(f"no preset '{shown}'{_did_you_mean(name, PRESETS)}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -44,7 +44,6 @@ __all__ = [
     "compile_at",
 ]
 
-_DEFAULT_ASPECT = 16 / 9
 _DISTANCE = 2
 
 
@@ -63,7 +62,7 @@ def compile(
         frames: number of video frames, 1 or more.
         fps: frames per second, above 0.
         intrinsics: normalised (fx/W, fy/H, cx/W, cy/H) of the lens before any zoom, for all frames or for each; None
-            for the default camera of a 16:9 picture (`default_intrinsics`).
+            for `default_intrinsics()`.
 
     Raises:
         ValueError: the moves bring the camera nearer than MIN_DISTANCE to the subject, or the focal length below
@@ -128,7 +127,7 @@ def _first_below(line: Timeline, column: int, limit: float, last: float) -> tupl
 def _per_frame(
     intrinsics: Float[Tensor, "4"] | Float[Tensor, "F 4"] | Sequence[float] | None, frames: int
 ) -> Float64[Tensor, "F 4"]:
-    given = default_intrinsics(_DEFAULT_ASPECT) if intrinsics is None else intrinsics
+    given = default_intrinsics() if intrinsics is None else intrinsics
     rows = torch.as_tensor(given, dtype=torch.float64)
     if rows.shape not in {(4,), (frames, 4)}:
         raise ValueError(f"intrinsics {list(rows.shape)}: expected [4] or [{frames}, 4], normalised fx, fy, cx, cy")

@@ -154,8 +154,8 @@ def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, floa
             f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the optical axis must lie in the picture, CX and CY between "
             "0 and 1; divide pixels by width and height"
         )
-    if not (fx > 0 and fy > 0):
-        raise ValueError(f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be above 0")
+    if not (0 < fx < math.inf and 0 < fy < math.inf):
+        raise ValueError(f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be finite and above 0")
     return fx, fy, cx, cy
 
 

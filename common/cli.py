@@ -1,10 +1,12 @@
 """The shell around every script: exit codes, one clear message, logging. Imports nothing heavy."""
 
 import errno
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 EXIT_USER_ERROR = 2
@@ -20,6 +22,7 @@ def run(main: Callable[[], int]) -> int:
         and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    _make_streams_writable()
     try:
         return main()
     except KeyboardInterrupt:
@@ -44,6 +47,16 @@ def _describe(error: ValueError | OSError) -> str:
     reason = f"{error.strerror}; make room on the disk" if error.errno == errno.ENOSPC else error.strerror
     target = error.filename2 or error.filename
     return reason if target is None else f"{target}: {reason}"
+
+
+def _make_streams_writable() -> None:
+    """A stream that the shell has closed takes all and shows nothing; what the locale cannot spell is escaped."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        narrow = isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8"
+        if isinstance(stream, io.TextIOWrapper) and (narrow or stream.errors == "strict"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is fsynced and takes the place of `path`.
 
     The temporary file keeps the suffix (encoders look at it) and starts with a dot, so that no directory
-    listing of ours takes it for data. On any error it is removed and `path` is left as it was.
+    listing of ours takes it for data. On any error it is removed and `path` is left as it was. A link stays a link:
+    the file that it leads to is the one that is written.
+
+    Raises:
+        ValueError: `path` is a folder, or a device or pipe, which a file must not take the place of.
     """
     with atomic_paths([path]) as (temporary,):
         yield temporary
@@ -21,11 +25,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def atomic_paths(paths: Iterable[str | Path]) -> Iterator[tuple[Path, ...]]:
     """As `atomic_path`, for files that belong together: none takes its place before all are whole on the disk."""
-    targets = [Path(path) for path in paths]
+    named = list(paths)
+    targets = [_target(path) for path in named]
     temporaries: list[Path] = []
     try:
-        for target in targets:
-            temporaries.append(_temporary_beside(target))
+        for path, target in zip(named, targets, strict=True):
+            temporaries.append(_temporary_beside(target, path))
         yield tuple(temporaries)
         for temporary in temporaries:
             with temporary.open("rb") as written:
@@ -33,17 +38,44 @@ def atomic_paths(paths: Iterable[str | Path]) -> Iterator[tuple[Path, ...]]:
             temporary.chmod(0o666 & ~_umask())
         for temporary, target in zip(temporaries, targets, strict=True):
             temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            _name_target(error, dict(zip(map(str, temporaries), named, strict=False)))
         raise
 
 
-def _temporary_beside(target: Path) -> Path:
+def _target(path: str | Path) -> Path:
+    """The file to be written, behind any link."""
+    target = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    if target.exists() and not target.is_file():
+        kind = "a folder" if target.is_dir() else "a device or pipe"
+        raise ValueError(f"{path} is {kind}, and a file is to be written: give the name of a file")
+    return target
+
+
+def _temporary_beside(target: Path, path: str | Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}.", suffix=target.suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}.", suffix=target.suffix)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(handle)
     return Path(name)
+
+
+def _name_target(error: OSError, named: Mapping[str, str | Path]) -> None:
+    """Put the name that the user knows, by that of its temporary file, in place of that or of none."""
+    path = next(iter(named.values())) if error.filename is None and named else named.get(error.filename)
+    if path is None:
+        return
+    told = error.args and str(path) in str(error)
+    if error.strerror is not None:
+        error.filename = str(path)
+    elif not told:  # numpy, of a full disk: "400000 requested and 15328 written"
+        error.args = (f"{path}: cannot be written ({error}); is the disk full?",)
 
 
 def _umask() -> int:
@@ -60,6 +92,17 @@ def require_file(path: str | Path | None, what: str, hint: str = "") -> Path:
     if not found.exists():
         raise FileNotFoundError(f"{what}: {found} does not exist. {hint}".rstrip())
     return found
+
+
+def require_seekable(path: str | Path, what: str) -> None:
+    """Refuse a pipe or device, which readers that look at a file twice would find empty, or wait for forever.
+
+    Raises:
+        ValueError: it exists and is neither a file nor a folder.
+    """
+    found = Path(path)
+    if found.exists() and not (found.is_file() or found.is_dir()):
+        raise ValueError(f"{what}: {path} is a pipe or device; save what it gives as a file, and name that")
 
 
 def require_writable(folder: str | Path, flag: str) -> None:

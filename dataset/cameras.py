@@ -22,6 +22,13 @@ from dataset.sources import ItemGroup, MediaItem, shorten
 logger = get_logger("dataset")
 
 _SHOWN_MISTAKES = 5
+_FLAGS = {
+    "convention": "--convention NAME",
+    "fps": "--fps FPS",
+    "size": "--from_size HEIGHT WIDTH",
+    "format": "--from FORMAT",
+}
+"""How `tools/camera.py convert` spells what a file leaves open."""
 _FOLDER_FILES = {".txt", ".bin", ".npy", ".npz"}
 """What the formats that are folders consist of."""
 
@@ -62,7 +69,7 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
     except Unstated as error:
         raise ValueError(
             f"{item.where}: {item.path.name}: {error}. For a data set it is said once, when the file is converted: "
-            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors {error.flags}, with --fps "
+            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors {_FLAGS[error.argument]}, with --fps "
             f"{info.fps:g} if the file has no times; then name OUT.safetensors instead"
         ) from None
     except ValueError as error:

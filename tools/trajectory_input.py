@@ -5,11 +5,13 @@ cache; the tools that take trajectories share it, so that it means the same ever
 """
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments
+from common.files import require_seekable
 from common.logs import get_logger
 
 if TYPE_CHECKING:
@@ -92,20 +94,32 @@ def track_from(given: str, args: argparse.Namespace) -> "CameraTrack":
     arguments.check_ranges(args, frames=1, size=1)
     if has_camera(given):
         return _from_text(given, args)
-    path = Path(given.split("#", maxsplit=1)[0])
-    if given.strip() and _exists(path):
-        text = _caption_of(path)
+    path = path_of(given)
+    if path is not None:
+        require_seekable(path, "trajectory")
+        text = caption_of(path)
         return _from_file(given, args) if text is None else _from_text(text, args)
     if not given.strip() or _looks_like_a_path(given):
         raise FileNotFoundError(f"'{given}': no such file, and no camera text (<starttime>0</starttime> ...) either")
     return _from_preset(given, args)
 
 
+def path_of(given: str) -> Path | None:
+    """The file or folder that a user typed, with or without "#name" behind it; None when there is none."""
+    for name in (given, given.rpartition("#")[0]):
+        if name.strip() and _exists(Path(name)):
+            return Path(name)
+    return None
+
+
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        path.stat()
+    except PermissionError:
+        raise
     except (OSError, ValueError):  # a long text is no legal name of a file
         return False
+    return True
 
 
 def _looks_like_a_path(given: str) -> bool:
@@ -113,7 +127,7 @@ def _looks_like_a_path(given: str) -> bool:
     return "/" in first or "\\" in first or bool(Path(first).suffix and "=" not in first)
 
 
-def _caption_of(path: Path) -> str | None:
+def caption_of(path: Path) -> str | None:
     """The text of a .txt file that holds a camera text; None for anything else."""
     from camera.language import has_camera
 
@@ -157,11 +171,24 @@ def _length(args: argparse.Namespace) -> tuple[int, float]:
             logger.warning("--%s is not used: it is for pose files", flag)
     frames = DEFAULT_FRAMES if args.frames is None else args.frames
     fps = DEFAULT_FPS if args.fps is None else args.fps
+    check_length(frames, fps)
+    return frames, fps
+
+
+def check_length(frames: int, fps: float) -> None:
+    """Refuse a length that no video has.
+
+    Raises:
+        ValueError: names the flag, its value and what is allowed.
+    """
+    if frames < 1:
+        raise ValueError(f"--frames {frames}: expected a number, 1 or more")
     if frames > _MAX_FRAMES:
         raise ValueError(f"--frames {frames}: expected at most {_MAX_FRAMES}")
     if not 0 < fps <= arguments.HIGHEST["fps"]:
         raise ValueError(f"--fps {fps:g}: expected a number above 0, at most {arguments.HIGHEST['fps']}")
-    return frames, fps
+    if not math.isfinite(frames / fps):
+        raise ValueError(f"--fps {fps:g}: {frames} frames would last forever; expected more frames per second")
 
 
 def _start_lens(args: argparse.Namespace) -> "torch.Tensor":

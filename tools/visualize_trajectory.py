@@ -27,6 +27,7 @@ log = get_logger("visualize")
 SCENES = ("plane", "room", "depth")
 DEPTH_KINDS = ("near", "metric")
 _MAX_PREVIEW_FRAMES = 241
+_MAX_PREVIEW_SIDE = 4096
 _SUFFIXES = (".png", ".html", ".mp4")
 _TITLE_LENGTH = 400
 
@@ -82,6 +83,9 @@ def check_preview(args: argparse.Namespace) -> str:
             raise ValueError(f"--{flag} is for the preview, which needs --image PATH")
     if (scene == "depth") != (args.depth is not None):
         raise ValueError(f"--scene {scene} and --depth: give --depth PATH with --scene depth, and only with it")
+    for flag, default in (("depth_kind", DEPTH_KINDS[0]), ("depth_factor", 1.0)):
+        if args.depth is None and getattr(args, flag) != default:
+            raise ValueError(f"--{flag} {getattr(args, flag)} says how to read --depth PATH, which is not given")
     for flag in ("distance", "depth_factor"):
         if getattr(args, flag) == 0:
             raise ValueError(f"--{flag} 0: expected a number above 0")
@@ -111,6 +115,12 @@ def fitted_image(args: argparse.Namespace, track: "CameraTrack") -> "np.ndarray"
     height, width = args.size or picture_size(track)
     if height % 2 or width % 2:
         raise ValueError(f"--size {height} {width}: the preview is a video; both sides must be even")
+    if max(height, width) > _MAX_PREVIEW_SIDE:
+        given = "that the lens asks for (square pixels)" if args.size is None else "of --size"
+        raise ValueError(
+            f"a preview of height {height} and width {width}, {given}: expected sides of at most {_MAX_PREVIEW_SIDE}; "
+            "give --size HEIGHT WIDTH"
+        )
     return fit_to_size(read_image(args.image), width, height)
 
 

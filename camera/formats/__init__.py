@@ -76,7 +76,9 @@ def load_trajectory(
     return to_track(raw, request, found)
 
 
-def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Size | None = None) -> None:
+def save_trajectory(
+    track: CameraTrack, path: str | Path, format: str, size: Size | None = None, caption: str | None = None
+) -> None:
     """Write a trajectory, atomically, in one of FORMATS.
 
     Args:
@@ -84,6 +86,7 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
         path: where; existing files are replaced, all of them or none.
         format: one of FORMATS.
         size: (height, width) of the picture, for formats with intrinsics in pixels.
+        caption: the text that the track was compiled from; `omnicam` keeps it, the others have no place for it.
 
     Raises:
         ValueError: the format is not written, needs a size or another suffix, or cannot hold the track (a zoom, uneven
@@ -95,8 +98,7 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
         raise ValueError(f"format '{format}' is read only: it cannot hold any path. Write one of {writable}")
     if chosen.needs_size and size is None:
         raise ValueError(
-            f"format '{format}' has its intrinsics in pixels; pass size=(height, width) (--size HEIGHT WIDTH on the "
-            "command line)"
+            f"format '{format}' has its intrinsics in pixels; pass size=(height, width)"
         )
     if size is not None:
         check_size(size)
@@ -106,7 +108,10 @@ def save_trajectory(track: CameraTrack, path: str | Path, format: str, size: Siz
         other = "file" if target.is_dir() else "folder"
         raise ValueError(f"{target}: is a {_kind(target)}; format '{format}' is written as a {other}")
     check_holds(chosen, track, target)
-    chosen.write(track, target, size)
+    if caption is not None and chosen.write_captioned is not None:
+        chosen.write_captioned(track, target, caption)
+    else:
+        chosen.write(track, target, size)
 
 
 def recognise(path: str | Path) -> Format:
@@ -124,9 +129,8 @@ def recognise(path: str | Path) -> Format:
     if evidence:
         shown = "; ".join(f"{name} ({reason})" for name, reason in evidence.items())
         raise Unstated(
-            f"{found} may be of several formats: {shown}. State it by format= (--format on the command line): "
-            f"{', '.join(evidence)}",
-            "--from FORMAT",
+            f"{found} may be of several formats: {shown}. State it by format= ({', '.join(evidence)})",
+            "format",
         )
     known = "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values())
     raise ValueError(f"{found} is of no format that we know{_why_not_json(sample)}. Looked for were: {known}")

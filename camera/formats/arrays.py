@@ -107,21 +107,22 @@ def read_dust3r(path: Path, request: Request) -> RawTrack:
     matrices = as_matrices(read_array(path, name, *_POSES))
     focals = read_array(path, "focals", (None,), (None, 1)).reshape(-1, 1)
     focals = repeated(focals, len(matrices), f"{path}: focals")
-    size = request.size or _size_of(path, _DUST3R_PICTURES, 3, 1)
+    stated = _size_of(path, _DUST3R_PICTURES, 3, 1)
+    size = request.size or stated
     centre_name, notes = _first(_DUST3R_CENTRES, path), ()
     if centre_name is not None:
         centres = repeated(read_array(path, centre_name, (None, 2)), len(matrices), f"{path}: {centre_name}")
     elif size is None:
         raise Unstated(
             f"{path}: has focal lengths in pixels, but no principal points and no pictures; pass size=(height, width) "
-            "of the pictures that DUSt3R saw (--size), long side 512",
-            "--size HEIGHT WIDTH",
+            "of the pictures that DUSt3R saw, long side 512",
+            "size",
         )
     else:
         notes = ("has no principal points; taken is the middle of the picture, as DUSt3R does",)
         centres = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64).expand(len(matrices), 2)
     lens = torch.cat((focals, focals, centres), dim=-1)
-    return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=size, notes=notes)
+    return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=stated, notes=notes)
 
 
 def write_dust3r(track: CameraTrack, path: Path, size: Size | None) -> None:

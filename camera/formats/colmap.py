@@ -74,7 +74,7 @@ def read_colmap(path: Path, request: Request, kinds: Sequence[str] = (".bin", ".
         size = next(iter(sizes), None)
         return RawTrack(matrices, "opencv_w2c", intrinsics_px=lens_px, size=size, notes=_notes(images, used))
     if request.size is not None:
-        raise ValueError(f"{path}: its images have {len(sizes)} sizes, so that one size= (--size) cannot stand for all")
+        raise ValueError(f"{path}: its images have {len(sizes)} sizes, so that one size= cannot stand for all")
     widths = torch.tensor([[camera.width, camera.height] * 2 for camera in used], dtype=torch.float64)
     return RawTrack(matrices, "opencv_w2c", intrinsics=lens_px / widths, notes=_notes(images, used))
 

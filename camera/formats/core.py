@@ -15,7 +15,7 @@ from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
 from camera.formats.sample import Sample
-from camera.intrinsics import Size, default_intrinsics, fov_deg_of
+from camera.intrinsics import DEFAULT_SIZE, Size, default_intrinsics, fov_deg_of
 from camera.poses import assemble, nearest_rotation
 from camera.track import CameraTrack
 from common.logs import get_logger
@@ -24,8 +24,6 @@ logger = get_logger("camera")
 
 DEFAULT_FPS = 16.0
 """Frames per second of a file without times, when nobody states it: that of Wan's videos."""
-DEFAULT_SIZE = (1080, 1920)
-"""(height, width) whose shape the default lens has when a file has no intrinsics and nobody states a size."""
 _ORTHONORMAL = 1e-3
 _NEAR_CENTRE = 0.1
 """Of a side: how far a principal point lies from the middle of the picture that its pixels are of, at most."""
@@ -34,10 +32,10 @@ _NEAR_CENTRE = 0.1
 class Unstated(ValueError):
     """A file leaves something open that only its user knows."""
 
-    def __init__(self, message: str, flags: str) -> None:
+    def __init__(self, message: str, argument: str) -> None:
         super().__init__(message)
-        self.flags = flags
-        """What states it on the command line, such as "--convention NAME"."""
+        self.argument = argument
+        """The argument of `load_trajectory` that states it: convention, fps, size or format."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +131,8 @@ class Format:
     """Raises ValueError, naming line, key or member, when the file is damaged."""
     write: Callable[[CameraTrack, Path, Size | None], None] | None
     """Writes atomically; raises ValueError when the format cannot hold the track. None when we do not write it."""
+    write_captioned: Callable[[CameraTrack, Path, str], None] | None = None
+    """Writes the track with the text that it was compiled from; None when the format has no place for a text."""
     precision: float = 1e-6
     """Largest difference of a matrix entry after writing and reading again."""
     needs_size: bool = False
@@ -222,8 +222,8 @@ def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Requ
         evidence = "; ".join([raw.evidence, *readings] if raw.evidence else readings)
         raise Unstated(
             f"{path} does not say in which convention its poses are: {evidence}. The smoother path is more likely, but "
-            f"it is no proof. State it by convention= (--convention on the command line): {', '.join(raw.candidates)}",
-            "--convention NAME",
+            f"it is no proof. State it by convention= ({', '.join(raw.candidates)})",
+            "convention",
         )
     return raw.convention
 
@@ -239,7 +239,16 @@ def _smoothness(matrices: Float64[Tensor, "F 4 4"], convention: str) -> str:
 
 def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F 4"]:
     if raw.intrinsics is not None:
+        if request.size is not None:
+            told = "%s: its intrinsics are normalised; the size %dx%d (width x height) is not used"
+            logger.warning(told, path, request.size[1], request.size[0])
         return raw.intrinsics
+    if request.size is not None and raw.size not in (None, request.size):
+        logger.warning(
+            "%s: read as a picture of %dx%d (width x height) because you asked for it; it states, or its format "
+            "documents, %dx%d: the focal lengths differ by these sides",
+            path, *request.size[::-1], *raw.size[::-1],
+        )  # fmt: skip
     if raw.intrinsics_px is None:
         lens, told = assumed_lens(request, raw.size)
         logger.warning("%s: has no intrinsics; taken is %s", path, told)
@@ -249,9 +258,8 @@ def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
         video = "" if request.video is None else "that of its video does not fit them; "
         raise Unstated(
             f"{path}: its intrinsics are in pixels and the picture is not named (fx {raw.intrinsics_px[0, 0]:g}, "
-            f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); {video}pass size=(height, width) "
-            "(--size HEIGHT WIDTH on the command line)",
-            "--size HEIGHT WIDTH",
+            f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); {video}pass size=(height, width)",
+            "size",
         )
     check_size(size)
     return raw.intrinsics_px / _sides(size)

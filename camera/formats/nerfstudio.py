@@ -80,7 +80,8 @@ def _lenses(
     rows = [_pixels(each, size, where) for each, size, where in zip(merged, sizes, wheres, strict=True)]
     pixels = torch.tensor(rows, dtype=torch.float64)
     if len(set(sizes)) == 1:
-        return pixels, sizes[0]
+        # what the file states, so that a size that overrules it is told
+        return pixels, _stated_size(merged[0], wheres[0]) or sizes[0]
     per_frame = torch.tensor([[width, height, width, height] for height, width in sizes], dtype=torch.float64)
     return pixels / per_frame, None
 
@@ -88,14 +89,21 @@ def _lenses(
 def _size(values: Mapping[str, object], request: Request, where: str) -> Size:
     if request.size is not None:
         return request.size
-    if "w" not in values or "h" not in values:
+    stated = _stated_size(values, where)
+    if stated is None:
         if request.video is not None and _can_be_of(values, request.video.size, where):
             return request.video.size
         raise Unstated(
-            f"{where}: no w and h, so its intrinsics say nothing without the picture's size; pass size=(height, width) "
-            "(--size HEIGHT WIDTH on the command line)",
-            "--size HEIGHT WIDTH",
+            f"{where}: no w and h, so its intrinsics say nothing without the picture's size; pass "
+            "size=(height, width)",
+            "size",
         )
+    return stated
+
+
+def _stated_size(values: Mapping[str, object], where: str) -> Size | None:
+    if "w" not in values or "h" not in values:
+        return None
     height, width = finite(values["h"], f"{where}: h"), finite(values["w"], f"{where}: w")
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise ValueError(f"{where}: w {width:g}, h {height:g}: expected pixels, 1 to {_LARGEST_SIDE}")

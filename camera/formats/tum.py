@@ -99,8 +99,8 @@ def _times(path: Path, table: Table, request: Request) -> Float64[Tensor, "F"] |
     if request.known_fps is None and len(stamps) > 1:
         raise Unstated(
             f"{path}: its times are 0, 1, 2 ...: frame numbers (MonST3R writes them so) or seconds? State the frames "
-            "per second by fps= (--fps on the command line); 1 if they are seconds",
-            "--fps FPS",
+            "per second by fps=; 1 if they are seconds",
+            "fps",
         )
     return None
 

@@ -137,7 +137,7 @@ def read_lingbot(path: Path, request: Request) -> RawTrack:
     lens = repeated(rows, len(matrices), str(path / "intrinsics.npy"))
     size = LINGBOT_SIZE if is_near_centre(lens, LINGBOT_SIZE) else None
     if size is not None and request.size is None:
-        notes += ("its intrinsics are taken to be of a picture of 480x832, as LingBot-World does (size= or --size)",)
+        notes += ("its intrinsics are taken to be of a picture of 480x832, as LingBot-World does (size= says otherwise)",)
     return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=size, notes=notes)
 
 

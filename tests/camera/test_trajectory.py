@@ -256,7 +256,7 @@ def test_intrinsics_are_given_for_all_or_for_each_frame():
     each = torch.rand(3, 4, dtype=torch.float64) + 0.1
     assert compile([], 3, FPS, one).intrinsics.tolist() == [one] * 3
     assert torch.equal(compile([], 3, FPS, each).intrinsics, each)
-    assert torch.equal(compile([], 3, FPS).intrinsics[2], default_intrinsics(16 / 9))
+    assert torch.equal(compile([], 3, FPS).intrinsics[2], default_intrinsics(832 / 480))
     with pytest.raises(ValueError, match=r"intrinsics \[3\]: expected \[4\] or \[3, 4\]"):
         compile([], 3, FPS, one[:3])
 
@@ -321,7 +321,7 @@ def test_truck_and_orbit_together_follow_the_integral(ease):
 
 def test_zoom_multiplies_the_focal_length():
     track = compile([Move(1, 2, 1.0, "stay", zoom="in"), Move(2, 3, 0.5, "stay", zoom="out")], 65, FPS)
-    start = default_intrinsics(16 / 9)
+    start = default_intrinsics()
     for frame, factor in ((0, 1), (16, 1), (24, 1.1), (32, 1.2), (40, 1.15), (48, 1.1), (64, 1.1)):
         close(track.intrinsics[frame, :2], start[:2] * factor)
     close(track.intrinsics[:, 2:], torch.full((65, 2), 0.5))

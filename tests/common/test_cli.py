@@ -66,3 +66,19 @@ def test_no_memory_is_no_traceback(capsys):
 
     assert cli.run(main) == 2
     assert "out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("redirect", "settings", "expected"), [(">&-", "", ""), ("", "PYTHONIOENCODING=ascii ", "60.0\\xb0\n")]
+)
+def test_streams_that_are_closed_or_narrow_stop_nothing(tmp_path, redirect, settings, expected):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom common import cli\n"
+        "def main():\n    sys.stdout.write('60.0\\u00b0\\n')\n    return 0\nsys.exit(cli.run(main))\n",
+        encoding="utf-8",
+    )
+    command = f"{settings}{sys.executable} {program} {redirect}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == expected

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -203,7 +204,7 @@ def test_a_text_in_a_file_is_compiled_like_the_text(run, tmp_path):
 def test_convert_keeps_the_camera(run, plan, tmp_path):
     code, out, err = run("convert", plan, tmp_path / "re10k.txt")
     assert code == 0, err
-    assert out == f"{plan} (omnicam) to {tmp_path / 're10k.txt'} (realestate10k): 81 poses\n"
+    assert out == f"{plan} (omnicam, 81 poses) to {tmp_path / 're10k.txt'} (realestate10k)\n"
     # a w2c file: the camera that went right has a first row that brings it back
     last = [float(word) for word in (tmp_path / "re10k.txt").read_text().splitlines()[-1].split()]
     c2w = CameraTrack.load(plan).c2w[-1]
@@ -340,3 +341,75 @@ def test_motions_are_told_in_words():
     assert motion_words(told) == "goes left 0.500, up 1.000; tilts down 3.0°; rolls clockwise 2.0°; zooms in 2.00x"
     assert motion_words({**still, "zoom": -1.0, "yaw": 1.0}) == "pans right 1.0°; zooms out 2.00x"
     assert table([["a", "bc"], ["def", "g"]]) == "a    bc\ndef  g"
+
+
+def test_a_length_that_no_video_has_is_refused_by_every_command(run):
+    for command in ("check", "compile"):
+        for flag, value in (("--frames", 10**11), ("--frames", 0), ("--fps", 0), ("--fps", "1e-308")):
+            code, _, err = run(command, RIGHT, flag, value)
+            assert code == 2
+            assert err.startswith(f"error: {flag} ")
+
+
+def test_check_takes_a_line_as_json_does_and_names_the_line_that_is_no_text(run, tmp_path):
+    lines = tmp_path / "captions.jsonl"
+    lines.write_text(
+        json.dumps({"caption": f"a\u2028b\u0085c ; Camera: {RIGHT}"}, ensure_ascii=False), encoding="utf-8"
+    )
+    code, out, _ = run("check", "--file", lines)
+    assert code == 0, out
+    lines.write_bytes(f"{RIGHT}\n".encode() + b"caf\xe9 ; Camera:\n")
+    code, _, err = run("check", "--file", lines)
+    assert code == 2
+    assert "captions.jsonl, line 2: not UTF-8 text" in err
+
+
+def test_a_format_without_a_file_to_write_is_refused(run):
+    code, _, err = run("compile", RIGHT, "--to", "tum")
+    assert code == 2
+    assert "name the file by --output" in err
+    code, _, err = run("compile", RIGHT, "-o", "")
+    assert code == 2
+    assert "--output is empty" in err
+
+
+def test_a_long_text_is_told_in_a_few_lines(run):
+    code, out, err = run("compile", "handheld seconds=600")
+    assert code == 0
+    assert len(err.splitlines()) < 12
+    assert "more of kind 'unseen'" in err
+    assert "after the last frame" in out
+    assert len(out.splitlines()) < 25
+    together = "<sep>".join([segment(0, 5, "right", speed="0.01")] * 300)
+    code, out, _ = run("compile", together)
+    assert code == 0
+    assert "1+...+300 (300)" in out
+
+
+def test_a_name_with_a_hash_is_a_name(run, tmp_path):
+    poses = tmp_path / "take#2.txt"
+    assert run("compile", RIGHT, "-o", poses)[0] == 0
+    for command in ("compile", "describe"):
+        code, _, err = run(command, poses)
+        assert code == 0, err
+
+
+def test_a_pipe_is_refused_at_once(run, tmp_path):
+    pipe = tmp_path / "poses.txt"
+    os.mkfifo(pipe)
+    for words in (["compile", pipe], ["convert", pipe, tmp_path / "out.tum"], ["compare", pipe, RIGHT]):
+        code, _, err = run(*words)
+        assert code == 2
+        assert "pipe or device" in err
+
+
+def test_a_lens_without_end_is_refused_by_its_flag(run):
+    code, _, err = run("compile", RIGHT, "--intrinsics", "inf", 1, 0.5, 0.5)
+    assert code == 2
+    assert err.startswith("error: --intrinsics inf")
+
+
+def test_a_long_word_is_not_repeated_whole(run):
+    code, _, err = run("compile", "x" * 100_000)
+    assert code == 2
+    assert len(err) < 500

@@ -191,3 +191,33 @@ def test_track_from_takes_what_a_second_tool_gives_it():
     add_trajectory_input(parser, "first")
     args = parser.parse_args([RIGHT, "--frames", "9"])
     assert torch.equal(trajectory_of(args, "first").c2w, track_from(RIGHT, args).c2w)
+
+
+def test_a_title_that_no_font_can_draw_is_drawn_and_told(tmp_path, capsys):
+    odd = f"caf\udce9 \x07 \u6f22 ; Camera: {RIGHT}"
+    assert cli.run(lambda: tool.main([odd, "--frames", "3", "--output", str(tmp_path / "odd")])) == 0
+    assert "its font cannot draw \u6f22 of the title" in capsys.readouterr().err
+    assert (tmp_path / "odd.png").is_file()
+    assert "caf" in (tmp_path / "odd.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--depth_factor", "2"], "--depth_factor 2.0 says how to read --depth"),
+        (["--depth_kind", "metric"], "--depth_kind metric says how to read --depth"),
+        (["--image", "IMAGE", "--size", "100000", "100000"], "sides of at most 4096"),
+        (["--image", "IMAGE", "--intrinsics", "1e-300", "1e300", ".5", ".5"], "sides of at most 4096"),
+        (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e-300"], "single prec"),
+        (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e38"], "single prec"),
+    ],
+)
+def test_what_no_preview_can_show_is_refused_before_it(tmp_path, capsys, flags, message):
+    Image.new("RGB", (40, 40)).save(tmp_path / "first.png")
+    np.save(tmp_path / "depth.npy", np.full((40, 40), 30.0, dtype=np.float32))
+    places = {"IMAGE": str(tmp_path / "first.png"), "DEPTH": str(tmp_path / "depth.npy")}
+    argv = [RIGHT, "--frames", "3", "--output", str(tmp_path / "x"), *(places.get(flag, flag) for flag in flags)]
+    assert cli.run(lambda: tool.main(argv)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert message in err

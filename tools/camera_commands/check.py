@@ -4,6 +4,7 @@ The exit code is 0 when all texts are right (warnings allowed), 2 when one is wr
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from common import arguments
 from common.cli import EXIT_USER_ERROR
 from common.files import require_file
 from tools.camera_commands.output import say
-from tools.trajectory_input import DEFAULT_FPS, DEFAULT_FRAMES
+from tools.trajectory_input import DEFAULT_FPS, DEFAULT_FRAMES, check_length
 
 if TYPE_CHECKING:
     from camera.language import Move
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Report every text, then count them."""
-    arguments.check_ranges(args, frames=1, fps=0)
+    check_length(args.frames, args.fps)
     if not args.text and not args.file:
         raise ValueError("nothing to check: give a TEXT, or --file captions.jsonl")
     captions = [_Caption(f"text {index}", text) for index, text in enumerate(args.text, start=1)]
@@ -101,10 +102,13 @@ def _examined(text: str, args: argparse.Namespace) -> tuple[list["Move"], list[s
 
 def _captions(path: Path) -> Iterator[_Caption]:
     """The captions of a file, with the line of each; empty lines are skipped."""
+    raw = path.read_bytes()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # not splitlines: a caption may hold U+2028 and the like, which JSON lets stand in a line
+        lines = re.split(r"\r\n|\r|\n", raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"--file {path}: not UTF-8 text ({error})") from None
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"--file {path}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     read = _from_json if path.suffix.lower() in (".jsonl", ".json") else _Caption
     for index, line in enumerate(lines, start=1):
         if line.strip():

@@ -6,17 +6,20 @@ its path is shown as a whole.
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common import arguments
+from common.logs import get_logger
 from tools.camera_commands.output import motion_words, say, table
 from tools.camera_commands.saving import save
-from tools.trajectory_input import add_trajectory_input, trajectory_of
+from tools.trajectory_input import add_trajectory_input, caption_of, path_of, trajectory_of
 
 if TYPE_CHECKING:
     from camera.language import Move
     from camera.track import CameraTrack
 
+_TOLD = 5
+"""Warnings of one kind that are shown."""
 SUMMARY = "what a text or preset does, segment by segment; write it as a pose file"
 
 
@@ -29,25 +32,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the segments; write the file."""
-    from common.logs import get_logger
-
+    if args.to is not None and args.output is None:
+        raise ValueError(f"--to {args.to} is the format of a file; name the file by --output PATH")
+    if args.output is not None:
+        arguments.named(args.output, "--output")
     track = trajectory_of(args)
     moves = moves_of(args.trajectory, args.preset)
     duration = float(track.times[-1] - track.times[0])
-    say(f"{len(track)} frames, {duration:g} s, {_lens(track)}")
+    say(f"{len(track)} frame{'' if len(track) == 1 else 's'}, {duration:g} s, {_lens(track)}")
     say(segment_table(moves, track))
     if moves is not None:
-        from camera.lint import lint
-
-        rate = (len(track) - 1) / duration if duration else 1.0
-        for finding in lint(moves, len(track), rate):
-            # the table shows which segments run at the same time
-            if finding.kind != "overlap":
-                get_logger("camera").warning("%s", finding)
+        _warn(moves, len(track), (len(track) - 1) / duration if duration else 1.0)
     if args.output is not None:
         written = save(track, args.output, args.to, args.size)
         say(f"wrote {args.output} ({written})")
     return 0
+
+
+def _warn(moves: "list[Move]", frames: int, fps: float) -> None:
+    """What is odd about the moves, and of each kind only the first few."""
+    from camera.lint import lint
+
+    logger = get_logger("camera")
+    told: dict[str, int] = {}
+    for finding in lint(moves, frames, fps):
+        told[finding.kind] = told.get(finding.kind, 0) + 1
+        # the table shows which segments run at the same time
+        if finding.kind != "overlap" and told[finding.kind] <= _TOLD:
+            logger.warning("%s", finding)
+    for kind, count in told.items():
+        if kind != "overlap" and count > _TOLD:
+            logger.warning("... and %d more of kind '%s' (tools/camera.py check tells all)", count - _TOLD, kind)
 
 
 def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
@@ -56,13 +71,13 @@ def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
 
     if given is not None and has_camera(given):
         return parse(given)
-    path = None if given is None else Path(given.split("#", maxsplit=1)[0])
-    if path is None or not path.exists():
+    path = None if given is None else path_of(given)
+    if path is None:
         from camera.presets import preset_from_text
 
         return preset_from_text(preset if given is None else given)
-    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.suffix.lower() == ".txt" else ""
-    return parse(text) if has_camera(text) else None
+    text = caption_of(path)
+    return None if text is None else parse(text)
 
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
@@ -70,20 +85,26 @@ def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
     from camera.segments import COMPONENTS, motion_steps, segment_motions
 
     found = segment_motions(moves or [], track) if len(track) > 1 else []
-    numbers: dict[tuple[float, float], list[str]] = {}
+    spans: dict[tuple[float, float], list[int]] = {}
+    motions: dict[tuple[float, float], dict[str, float]] = {}
     for each in found:
-        numbers.setdefault((each.start, each.end), []).append(str(each.number))
-    named: dict[tuple[float, float], dict[str, float]] = {
-        (each.start, each.end): dict(zip(COMPONENTS, each.motion.tolist(), strict=True)) for each in found
-    }
-    motions = {span: motion_words(motion) for span, motion in named.items()}
+        spans.setdefault((each.start, each.end), []).append(each.number)
+        motions[each.start, each.end] = dict(zip(COMPONENTS, each.motion.tolist(), strict=True))
     rows = [["segment", "seconds", "the camera"]]
-    rows += [["+".join(numbers[span]), f"{span[0]:g} to {span[1]:g}", motions[span]] for span in motions]
-    unseen = set(range(1, len(moves or []) + 1)) - {each.number for each in found}
-    rows += [[str(number), "-", "after the last frame"] for number in sorted(unseen)]
+    for span, numbers in spans.items():
+        rows.append([_joined(numbers), f"{span[0]:g} to {span[1]:g}", motion_words(motions[span])])
+    unseen = sorted(set(range(1, len(moves or []) + 1)) - {each.number for each in found})
+    rows += [[_joined(unseen), "-", "after the last frame"]] if unseen else []
     whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
     return table(rows)
+
+
+def _joined(numbers: list[int]) -> str:
+    """ "1+2"; of more than a few, how many there are."""
+    if len(numbers) <= _TOLD:
+        return "+".join(map(str, numbers))
+    return f"{numbers[0]}+...+{numbers[-1]} ({len(numbers)})"
 
 
 def _lens(track: "CameraTrack") -> str:

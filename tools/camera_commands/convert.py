@@ -7,6 +7,7 @@ second), the error says which flag answers it.
 import argparse
 
 from common import arguments
+from common.files import require_seekable
 from tools.camera_commands.output import say
 from tools.camera_commands.saving import save
 
@@ -30,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from camera.formats import load_trajectory, recognise
 
     arguments.check_ranges(args, fps=None, size=1)
+    arguments.named(args.target, "OUT")
+    require_seekable(args.source, "IN")
     source_format = args.source_format or recognise(args.source).name
     size = None if args.size is None else (args.size[0], args.size[1])
     track = load_trajectory(args.source, args.convention, args.fps, size, source_format)
     written = save(track, args.target, args.target_format, args.size)
-    say(f"{args.source} ({source_format}) to {args.target} ({written}): {len(track)} poses")
+    say(f"{args.source} ({source_format}, {len(track)} poses) to {args.target} ({written})")
     return 0

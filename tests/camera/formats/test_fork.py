@@ -70,7 +70,7 @@ def test_a_planner_file_orbits_to_the_right_at_8_hz(file, caplog):
 
 
 def test_without_a_convention_the_evidence_is_shown(file):
-    with pytest.raises(ValueError, match=r"a\.safetensors.*translation is constant.*planner.*--convention.*opencv_w2c"):
+    with pytest.raises(ValueError, match=r"a\.safetensors.*translation is constant.*planner.*convention=.*opencv_w2c"):
         load(FORK, file(planner_w2c("right")))
     with pytest.raises(ValueError, match="no translation has an x, as in files of the fork's planner"):
         load(FORK, file(planner_w2c("forward")))

@@ -82,7 +82,7 @@ def test_recammaster_lens_by_the_folder_of_multicamvideo(tmp_path, caplog):
     close(load_trajectory(file).intrinsics, lens(24 / 23.76, 24 / 23.76, 0.5, 0.5))
     assert "lens of 24 mm" in caplog.text
     other = write(tmp_path / "camera_extrinsics.json", document)
-    # 60 degrees, square pixels of a 16:9 picture
+    # 60 degrees
     close(load_trajectory(other).intrinsics[0, 0], 0.5 / math.tan(math.radians(30)))
 
 
@@ -119,7 +119,7 @@ def test_nerfstudio_sizes_of_frames_may_differ(tmp_path):
 def test_nerfstudio_without_a_size_asks(tmp_path):
     document = {"camera_angle_x": 1.0, "frames": [{"transform_matrix": identity()}] * 2}
     file = write(tmp_path / "a.json", document)
-    with pytest.raises(ValueError, match=r"frames\[0\].*no w and h.*--size HEIGHT WIDTH"):
+    with pytest.raises(ValueError, match=r"frames\[0\].*no w and h.*pass size=\(height, width\)"):
         load_trajectory(file)
     close(load_trajectory(file, size=(100, 200)).intrinsics[0, 0], 0.5 / math.tan(0.5))
 

@@ -84,7 +84,7 @@ def test_cami2v_eval_has_pixels_and_asks_for_the_size(tmp_path):
     rows = [f"200 220 160 100 0 0 {RIGHT.format(x=x)}" for x in (0, -1)]
     file = write(tmp_path / "a.txt", *rows)
     assert recognise(file).name == "cami2v_eval"
-    with pytest.raises(ValueError, match=r"fx 200, cx 160, cy 100\); pass size=\(height, width\) \(--size"):
+    with pytest.raises(ValueError, match=r"fx 200, cx 160, cy 100\); pass size=\(height, width\)"):
         load_trajectory(file)
     track = load_trajectory(file, size=(200, 320))
     close(track.intrinsics, lens(200 / 320, 1.1, 0.5, 0.5))
@@ -195,7 +195,7 @@ def test_plain_matrices_ask_for_their_convention(tmp_path):
     with pytest.raises(ValueError, match="does not say in which convention") as caught:
         load_trajectory(file)
     assert "read as opencv_c2w, the centre moves 1 a frame and its step changes by 0 of that" in str(caught.value)
-    assert "--convention" in str(caught.value)
+    assert "convention=" in str(caught.value)
     track = load_trajectory(file, convention="opencv_c2w", fps=10)
     close(track.c2w[:, 0, 3], [0.0, 1.0, 2.0, 3.0])
     opposite = load_trajectory(file, convention="opencv_w2c", fps=10)
