@@ -97,9 +97,7 @@ def save_trajectory(
         writable = ", ".join(name for name, each in FORMATS.items() if each.write is not None)
         raise ValueError(f"format '{format}' is read only: it cannot hold any path. Write one of {writable}")
     if chosen.needs_size and size is None:
-        raise ValueError(
-            f"format '{format}' has its intrinsics in pixels; pass size=(height, width)"
-        )
+        raise ValueError(f"format '{format}' has its intrinsics in pixels; pass size=(height, width)")
     if size is not None:
         check_size(size)
     if chosen.suffix not in (None, target.suffix):

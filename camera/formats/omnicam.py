@@ -20,9 +20,7 @@ def _read(path: Path, request: Request) -> RawTrack:
         raise ValueError(
             f"{path}: its metadata states that its poses are {CONVENTION}; they are not read as {request.convention}"
         )
-    return RawTrack(
-        track.c2w, CONVENTION, intrinsics=track.intrinsics, times=track.times, scale=track.scale, fewest=1
-    )
+    return RawTrack(track.c2w, CONVENTION, intrinsics=track.intrinsics, times=track.times, scale=track.scale, fewest=1)
 
 
 def _write(track: CameraTrack, path: Path, size: Size | None) -> None:

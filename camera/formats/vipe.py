@@ -16,10 +16,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.formats.array_parts import as_matrices, repeated
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, is_near_centre, to_pixels
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, is_near_centre
 from camera.formats.npz import array_names, read_array, write_npy
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
+from camera.intrinsics import Size, to_pixels
 from camera.track import CameraTrack
 
 LINGBOT_SIZE = (480, 832)
@@ -137,7 +137,9 @@ def read_lingbot(path: Path, request: Request) -> RawTrack:
     lens = repeated(rows, len(matrices), str(path / "intrinsics.npy"))
     size = LINGBOT_SIZE if is_near_centre(lens, LINGBOT_SIZE) else None
     if size is not None and request.size is None:
-        notes += ("its intrinsics are taken to be of a picture of 480x832, as LingBot-World does (size= says otherwise)",)
+        notes += (
+            "its intrinsics are taken to be of a picture of 480x832, as LingBot-World does (size= says otherwise)",
+        )
     return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=size, notes=notes)
 
 

@@ -108,8 +108,8 @@ def _joined(numbers: list[int]) -> str:
 
 
 def _lens(track: "CameraTrack") -> str:
-    from camera.metrics import horizontal_fov_deg
+    from camera.intrinsics import fov_deg_of
 
-    fov = horizontal_fov_deg(track.intrinsics[[0, -1]]).tolist()
+    fov = fov_deg_of(track.intrinsics[[0, -1]]).tolist()
     same = abs(fov[0] - fov[1]) < 0.05
     return f"field of view {fov[0]:.1f}°" + ("" if same else f" to {fov[1]:.1f}°")
