@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from camera.alignment import Alignment, align, fitted_scale
+from camera.intrinsics import fov_deg_of
 from camera.poses import assemble, invert, relative_to, rotation_angle
 from camera.protocols import PROTOCOLS, Protocol
 
@@ -335,10 +336,4 @@ def fov_error(estimated: Float64[Tensor, "E 4"], true: Float64[Tensor, "F 4"]) -
     """
     if estimated.shape != true.shape:
         raise ValueError(f"intrinsics: {len(estimated)} estimated and {len(true)} true frames, expected as many")
-    return float((horizontal_fov_deg(estimated) - horizontal_fov_deg(true)).abs().mean())
-
-
-def horizontal_fov_deg(intrinsics: Float64[Tensor, "F 4"]) -> Float64[Tensor, "F"]:
-    """Angle between the rays of the left and the right edge, in degrees, for any principal point."""
-    fx, cx = intrinsics[:, 0], intrinsics[:, 2]
-    return (torch.atan(cx / fx) + torch.atan((1 - cx) / fx)).rad2deg()
+    return float((fov_deg_of(estimated) - fov_deg_of(true)).abs().mean())

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camera.intrinsics import fov_deg_of
 from camera.metrics import (
     ate,
     auc,
     cam_mc,
     evaluate,
     fov_error,
-    horizontal_fov_deg,
     jerk,
     rotation_error,
     rpe,
@@ -302,11 +302,11 @@ def test_the_field_of_view_of_a_zoom():
     # f/W = 0.5 sees 90 degrees, 0.5 / tan 30 sees 60
     wide = torch.tensor([[0.5, 0.9, 0.5, 0.5]], dtype=torch.float64)
     tele = torch.tensor([[0.5 / math.tan(math.pi / 6), 0.9, 0.5, 0.5]], dtype=torch.float64)
-    assert float(horizontal_fov_deg(wide)) == pytest.approx(90)
+    assert float(fov_deg_of(wide)) == pytest.approx(90)
     assert fov_error(tele, wide) == pytest.approx(30)
     assert fov_error(torch.cat((wide, tele)), torch.cat((wide, wide))) == pytest.approx(15)
     # with the axis at the left edge: 0 and atan(1 / 0.5)
     aside = torch.tensor([[0.5, 0.9, 0.0, 0.5]], dtype=torch.float64)
-    assert float(horizontal_fov_deg(aside)) == pytest.approx(math.degrees(math.atan(2)))
+    assert float(fov_deg_of(aside)) == pytest.approx(math.degrees(math.atan(2)))
     with pytest.raises(ValueError, match="1 estimated and 2 true"):
         fov_error(wide, torch.cat((wide, wide)))
