@@ -8,10 +8,10 @@ Matrices are camera-to-world in OpenGL axes (x right, y up, z backward), in a wo
 that moved 1 along its optical axis from the identity has -1 in row 2, column 3.
 
 Intrinsics are in pixels of w x h, for all frames or in a frame of their own, which wins for its axis. Instead of fl_x
-there may be camera_angle_x (and camera_angle_y), full fields of view in radians (bmild/nerf, `load_blender.py`:
-focal = 0.5 w / tan(0.5 camera_angle_x)). Distortion is not used. `applied_transform` (3x4) and `applied_scale` took
-the original world to the saved one (comment in nerfstudio's dataparser); they are undone, which changes the world and
-the unit only.
+there may be camera_angle_x (and camera_angle_y), full fields of view in radians (bmild/nerf, `load_blender.py`: focal =
+0.5 w / tan(0.5 camera_angle_x)). Distortion is not used. `applied_transform` (3x4) and `applied_scale` took the
+original world to the saved one (comment in nerfstudio's dataparser); they are undone, which changes the world and the
+unit only.
 
 DL3DV-10K's transforms.json is of this kind; its pixels are those of its own w and h, while the frames beside it
 (images_4, images_8) are smaller: normalised intrinsics fit them all.
