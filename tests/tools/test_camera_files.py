@@ -57,6 +57,11 @@ def test_convert_keeps_the_lens_when_the_picture_shrinks(run, tmp_path):
     code, _, err = run("convert", tmp_path / "t.json", tmp_path / "half", "--to", "colmap", "--size", 540, 960)
     assert code == 0, err
     assert pinhole(tmp_path / "half") == pytest.approx([960, 540, 500, 500, 480, 270])
+    assert "not square" not in err
+    assert (
+        "its pixels are not square (fx 500, fy 250): the lens is of another shape than --size 270 960"
+        in run("convert", tmp_path / "t.json", tmp_path / "flat", "--to", "colmap", "--size", 270, 960)[2]
+    )
     # against what the file states: the user's word, but not in silence
     wrong = ["--from_size", 540, 960, "--size", 540, 960]
     code, _, err = run("convert", tmp_path / "t.json", tmp_path / "same", "--to", "colmap", *wrong)
