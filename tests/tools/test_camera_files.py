@@ -12,31 +12,11 @@ from camera.language import Move, format, parse
 from camera.poses import rotation_angle
 from camera.track import CameraTrack
 from camera.trajectory import compile
-from common import cli
 from common.arguments import CONVERT_FLAGS
 from common.weights import read_metadata
-from tools.camera import build_parser, main
+from tools.camera import build_parser
 
 RIGHT = format([Move(0, 5, 1.0, "right")])
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command as the shell would; returns exit code, standard output, standard error."""
-
-    def runner(*words):
-        code = cli.run(lambda: main([str(word) for word in words]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return runner
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """A camera cache of an orbit to the right, on disk."""
-    compile(parse(RIGHT), 81, 16.0).save(tmp_path / "plan.safetensors")
-    return tmp_path / "plan.safetensors"
 
 
 def transforms(path, track, size, convention="opengl_c2w"):
