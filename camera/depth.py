@@ -1,22 +1,30 @@
 """Depth maps as people have them (16-bit PNG, .npy) made into z-depth in the unit of a track."""
 
 import math
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numpy.lib import format as npy_format
 from PIL import Image, UnidentifiedImageError
 
+from camera.formats.npz import read_array
 from camera.intrinsics import Size, after_resize_crop
 from common.files import require_file
 
 DEPTH_KINDS = ("near", "metric")
 """near: larger is nearer, on a scale of its own (Depth Anything, MiDaS). metric: larger is farther, z-depth."""
 _NEAREST, _FARTHEST = 0.5, 4.0
-_MAX_PIXELS = 2**27
+_SHAPES = ((None, None), (1, None, None), (None, None, 1))
+_GREY_MODES = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
+_PNG_DAMAGE = (
+    *(UnidentifiedImageError, OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error),
+    Image.DecompressionBombError,
+)
+"""What PIL raises for damaged or oversized files."""
 
 
 def read_depth(path: str | Path) -> Float32[np.ndarray, "H W"]:
@@ -30,41 +38,26 @@ def read_depth(path: str | Path) -> Float32[np.ndarray, "H W"]:
     suffix = file.suffix.lower()
     if suffix not in (".png", ".npy"):
         raise ValueError(f"{file}: a depth map is a .png of grey levels (8 or 16 bits) or a .npy of shape [H, W]")
-    values = _read_npy(file) if suffix == ".npy" else _read_png(file)
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values.reshape(values.shape[1:] if values.shape[0] == 1 else values.shape[:2])
-    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
-        raise ValueError(f"{file}: expected numbers of shape [H, W], found {values.dtype} {list(values.shape)}")
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
+    values = read_array(file, "", *_SHAPES).float().numpy() if suffix == ".npy" else _read_png(file)
+    if values.ndim == 3:
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.size == 0:
+        raise ValueError(f"{file}: expected numbers of shape [H, W], found none ({list(values.shape)})")
+    values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f"{file}: holds NaN or infinity; fill these places first")
     return values
 
 
-def _read_npy(file: Path) -> np.ndarray:
-    try:
-        with file.open("rb") as opened:
-            version = npy_format.read_magic(opened)
-            read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-            shape, _, dtype = read_header(opened)
-        if dtype.hasobject or int(np.prod(shape, dtype=object)) > _MAX_PIXELS:
-            raise ValueError(f"{dtype} {list(shape)}")
-        return np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{file}: not a .npy of numbers of shape [H, W] ({error})") from None
-
-
 def _read_png(file: Path) -> np.ndarray:
     try:
-        with Image.open(file) as opened:
-            if not opened.mode.startswith(("I", "L")) or opened.mode == "LA":
-                raise ValueError(
-                    f"{file}: is a coloured picture (mode {opened.mode}); a depth map has grey levels only"
-                )
-            return np.array(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        with Image.open(file, formats=["PNG"]) as opened:
+            mode, values = opened.mode, np.array(opened)
+    except _PNG_DAMAGE as error:
         raise ValueError(f"{file}: not a readable PNG ({error})") from None
+    if mode not in _GREY_MODES:
+        raise ValueError(f"{file}: is a coloured picture (mode {mode}); a depth map has grey levels only")
+    return values
 
 
 def z_depth(

@@ -18,6 +18,7 @@ Size = tuple[int, int]
 DEFAULT_SIZE = (480, 832)
 """(height, width) of the picture whose shape a lens has when nobody states one: Wan2.1's own at 480p."""
 
+_PINHOLE = 1e-6
 SIDES = ("horizontal", "vertical", "diagonal")
 """The side of the picture along which a field of view is stated."""
 
@@ -91,9 +92,19 @@ def focal_mm_of(intrinsics: Float[Tensor, "*batch 4"], sensor_width_mm: float) -
     return intrinsics[..., 0] * sensor_width_mm
 
 
+def to_pixels(intrinsics: Float[Tensor, "*batch 4"], size: Size) -> Float[Tensor, "*batch 4"]:
+    """(fx, fy, cx, cy) in pixels of a picture of `size` (height, width)."""
+    return intrinsics * _sides(size, intrinsics).repeat(2)
+
+
+def from_pixels(intrinsics_px: Float[Tensor, "*batch 4"], size: Size) -> Float[Tensor, "*batch 4"]:
+    """The inverse of `to_pixels`."""
+    return intrinsics_px / _sides(size, intrinsics_px).repeat(2)
+
+
 def k_px_of(intrinsics: Float[Tensor, "*batch 4"], size: Size) -> Float[Tensor, "*batch 3 3"]:
     """Matrices K_px [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels of a picture of `size` (height, width)."""
-    fx, fy, cx, cy = (intrinsics * _sides(size, intrinsics).repeat(2)).unbind(-1)
+    fx, fy, cx, cy = to_pixels(intrinsics, size).unbind(-1)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     return torch.stack((fx, zero, cx, zero, fy, cy, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
 
@@ -102,18 +113,21 @@ def intrinsics_of_k_px(k_px: Float[Tensor, "*batch 3 3"], size: Size) -> Float[T
     """The inverse of `k_px_of`.
 
     Raises:
-        ValueError: a matrix has skew (our cameras have none), focal lengths not above 0, or a last row that is not
-            0 0 1.
+        ValueError: a matrix has skew (our cameras have none), focal lengths not above 0, a last row that is not
+            0 0 1, or NaN; says which.
     """
-    fx, skew, cx, _, fy, cy, _, _, _ = k_px.flatten(-2).unbind(-1)
-    intrinsics = torch.stack((fx, fy, cx, cy), dim=-1) / _sides(size, k_px).repeat(2)
-    allowed = 1e-6 * torch.stack((fx, fx, torch.ones_like(fx)), dim=-1)[..., None]
-    if not bool(((k_px - k_px_of(intrinsics, size)).abs() <= allowed).all() and (fx > 0).all() and (fy > 0).all()):
+    fx, _, cx, _, fy, cy, _, _, _ = k_px.flatten(-2).unbind(-1)
+    lens = torch.stack((fx, fy, cx, cy), dim=-1)
+    off = (k_px - k_px_of(lens, (1, 1))).abs().amax(dim=(-2, -1))
+    # written so that a NaN is wrong too
+    wrong = ~(off <= _PINHOLE * (1 + lens.abs().amax(dim=-1))) | ~(lens[..., :2] > 0).all(dim=-1)
+    if wrong.any():
+        number = int(wrong.flatten().nonzero()[0])
         raise ValueError(
-            f"K_px: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx and fy above 0; the largest skew is "
-            f"{float(skew.abs().amax()):g} pixels, the smallest focal length {float(torch.minimum(fx, fy).amin()):g}"
+            "K_px: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx and fy above 0; matrix "
+            f"{number} (from 0) is {k_px.reshape(-1, 3, 3)[number].tolist()}"
         )
-    return intrinsics
+    return from_pixels(lens, size)
 
 
 def after_crop(

@@ -8,12 +8,10 @@ import numpy as np
 from camera.language import Move
 from camera.rates import APPROACH_PER_S, ORBIT, TRUCK, TURN, ZOOM
 from camera.rig import coordinates
-from camera.timeline import Timeline, extreme_times, timeline
+from camera.timeline import PEAK_RATES, Timeline, extreme_times, timeline
 
 KINDS = ("gap", "overlap", "cancel", "fast", "short", "long", "cut", "unseen", "pole", "zoom")
 """Every kind of finding, in the order in which they are told for one segment."""
-# the largest p'(u) of each ease: how much faster than its mean rate a move gets
-_PEAK = {"linear": 1.0, "in": 2.0, "out": 2.0, "inout": 1.5}
 # of the larger of two opposite rates: what is left when they count as cancelling each other
 _LEFT_OVER = 0.05
 _ELEVATION = 1
@@ -102,7 +100,7 @@ def _too_fast(moves: Sequence[Move], line: Timeline, limits: Limits) -> Iterator
     )
     for number, move in enumerate(moves, start=1):
         for what, rates, limit, unit in kinds:
-            peak = float(rates[number - 1]) * _PEAK[move.ease]
+            peak = float(rates[number - 1]) * PEAK_RATES[move.ease]
             # the margin keeps "exactly at the limit" from depending on rounding
             if peak > limit * (1 + 1e-9):
                 yield Finding(number, "fast", f"it {what} {peak:.4g} {unit}; the limit is {limit:.4g}")

@@ -6,20 +6,22 @@ frame 0. A metric that the path leaves undefined (a translation error where the 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from camera.alignment import Alignment, align, fitted_scale
+from camera.intrinsics import fov_deg_of
 from camera.poses import assemble, invert, relative_to, rotation_angle
 from camera.protocols import PROTOCOLS, Protocol
 
 MIN_TRAVEL = 1e-3
 """A camera whose centres stay within this share of the scene's depth does not translate, as far as metrics go."""
 _ROUNDING_DEG = 1e-9
+_MOST_PAIRS = 2**17
 
 Path = Float[Tensor, "F 4 4"]
 """A camera path: c2w, one pose per frame; float32 is taken too and made float64."""
@@ -256,15 +258,29 @@ def _pair_errors(pair: _Pair) -> tuple[Float64[Tensor, "P 4 4"], str]:
 
 
 def _auc(pair: _Pair, threshold: int) -> tuple[float, str]:
-    first, second = torch.combinations(torch.arange(len(pair.true))).unbind(1)
+    frames = len(pair.true)
+    total = sum(_shares_below(pair, threshold, *indices) for indices in _all_pairs(frames))
+    reason = f"{pair.still}: judged by the rotation alone" if pair.still else ""
+    return total / (frames * (frames - 1) / 2), reason
+
+
+def _all_pairs(frames: int) -> Iterator[tuple[Int64[Tensor, "P"], Int64[Tensor, "P"]]]:
+    """Indices (i, j), i < j, of all pairs of frames, some _MOST_PAIRS at a time: a long video has tens of millions."""
+    rows = max(_MOST_PAIRS // frames, 1)
+    for start in range(0, frames - 1, rows):
+        first, second = torch.triu_indices(min(rows, frames - start), frames - start, offset=1) + start
+        yield first, second
+
+
+def _shares_below(pair: _Pair, threshold: int, first: Int64[Tensor, "P"], second: Int64[Tensor, "P"]) -> float:
+    """Sum over pairs of frames of the share of the whole degrees up to `threshold` that their error is below."""
     true, estimated = (invert(path[first]) @ path[second] for path in (pair.true, pair.estimated))
     turn_deg = rotation_angle(true[:, :3, :3].mT @ estimated[:, :3, :3]).rad2deg()
     direction_deg = _direction_error_deg(estimated[:, :3, 3], true[:, :3, 3], pair.protocol.signed_direction)
     travels = true[:, :3, 3].norm(dim=1) >= MIN_TRAVEL * pair.protocol.scene_depth
     errors = torch.where(travels, torch.maximum(turn_deg, direction_deg), turn_deg)
     # an error e is below k for k = floor(e) + 1 ... threshold; rounding may not bring a whole degree below itself
-    share = float(((threshold - (errors + _ROUNDING_DEG).floor()).clamp(min=0) / threshold).mean())
-    return share, f"{pair.still}: judged by the rotation alone" if pair.still else ""
+    return float(((threshold - (errors + _ROUNDING_DEG).floor()).clamp(min=0) / threshold).sum())
 
 
 def _direction_error_deg(
@@ -335,10 +351,4 @@ def fov_error(estimated: Float64[Tensor, "E 4"], true: Float64[Tensor, "F 4"]) -
     """
     if estimated.shape != true.shape:
         raise ValueError(f"intrinsics: {len(estimated)} estimated and {len(true)} true frames, expected as many")
-    return float((horizontal_fov_deg(estimated) - horizontal_fov_deg(true)).abs().mean())
-
-
-def horizontal_fov_deg(intrinsics: Float64[Tensor, "F 4"]) -> Float64[Tensor, "F"]:
-    """Angle between the rays of the left and the right edge, in degrees, for any principal point."""
-    fx, cx = intrinsics[:, 0], intrinsics[:, 2]
-    return (torch.atan(cx / fx) + torch.atan((1 - cx) / fx)).rad2deg()
+    return float((fov_deg_of(estimated) - fov_deg_of(true)).abs().mean())

@@ -144,11 +144,11 @@ function drawAxes(view) {
     label(view, tip.map(value => value * 1.15), name, colour);
   });
 }
-function drawPath(view, index) {
+function drawPath(view, index, shadow) {
   const { centres } = tracks[index], level = bounds.high[1];
   for (let frame = 1; frame < centres.length; frame++) {
     const [from, to] = [centres[frame - 1], centres[frame]];
-    line(view, [from[0], level, from[2]], [to[0], level, to[2]], css.edge, 1);
+    line(view, [from[0], level, from[2]], [to[0], level, to[2]], shadow, 1);
     line(view, from, to, colourOf(index, frame), 2.5);
   }
 }
@@ -175,13 +175,13 @@ function drawPicture(view, corners) {
 }
 const paint = {
   orbit(view) {
-    css.edge = css("--edge");
+    const shadow = css("--edge");
     drawGround(view);
     if (picture.width) drawPicture(view, frustum(tracks[0], 0));
     drawAxes(view);
     tracks.forEach((track, index) => {
       if (track.hidden) return;
-      drawPath(view, index);
+      drawPath(view, index, shadow);
       const shown = Math.min(track.times.length, 25), last = track.times.length - 1;
       for (let k = 0; k < shown; k++) drawFrustum(view, index, shown > 1 ? Math.round(k * last / (shown - 1)) : 0, false);
       if (track.subject) { dotAt(view, track.subject, 6, "#f2a541"); label(view, add(track.subject, [0, -0.5 * data.depth, 0]), "subject", css("--faint")); }

@@ -19,13 +19,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from camera.plot_views import frustum_depth, round_step, subject_of
+from camera.plot_views import UNITS, frustum_depth, round_step, subject_of
 from camera.track import CameraTrack
 from common.files import atomic_path
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("page.js", "page_control.js")
-_UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
 _PLACE = re.compile(r"\{\{(title|data|script)\}\}")
 _ROTATION_STEP = 1e-6
 _RELATIVE_STEP = 1e-6
@@ -91,7 +90,7 @@ def _entry(name: str, track: CameraTrack, depth: float) -> dict[str, Any]:
     subject = subject_of(track)
     return {
         "name": name,
-        "unit": _UNITS[track.scale],
+        "unit": UNITS[track.scale],
         "times": _rounded(track.times, _TIME_STEP),
         "centres": _rounded(track.c2w[:, :3, 3], _RELATIVE_STEP * depth),
         "rotations": _rounded(track.c2w[:, :3, :3].flatten(1), _ROTATION_STEP),

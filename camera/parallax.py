@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
-from camera.intrinsics import Size
+from camera.intrinsics import Size, k_px_of
 from camera.poses import invert
 from camera.track import CameraTrack
 from camera.trajectory import START_DISTANCE
@@ -135,10 +135,9 @@ def _pattern(height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
 
 def _pixel_matrices(intrinsics: Float64[Tensor, "F 4"], height: int, width: int) -> Float64[Tensor, "F 3 3"]:
     """K_px that gives the index of a pixel: its centre, at i + 0.5 of the continuous picture, is at i."""
-    fx, fy, cx, cy = (intrinsics * intrinsics.new_tensor([width, height, width, height])).unbind(-1)
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    rows = (fx, zero, cx - 0.5, zero, fy, cy - 0.5, zero, zero, one)
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    matrices = k_px_of(intrinsics, (height, width))
+    matrices[:, :2, 2] -= 0.5
+    return matrices
 
 
 def _depth_of_centre(w2c: Float64[Tensor, "4 4"]) -> float:

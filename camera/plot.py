@@ -15,9 +15,11 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from camera.intrinsics import fov_deg_of
 from camera.plot_views import (
     OTHER_COLOUR,
     STILL,
+    UNITS,
     draw_perspective,
     draw_plane,
     frustum_depth,
@@ -31,7 +33,6 @@ from common.logs import get_logger
 
 logger = get_logger("camera")
 
-_UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
 _TITLE_LINES = 3
 _SHOWN_LETTERS = 10
 _STYLES = (("-", "#1f6fb4"), ("--", "#e07b00"), ("-.", "#2e8b57"))
@@ -100,7 +101,7 @@ def _time_range(tracks: list[CameraTrack]) -> tuple[float, float]:
 
 def _draw_views(figure: FigureBase, tracks: list[CameraTrack], colours: ScalarMappable) -> None:
     axes = figure.subplot_mosaic([["perspective", "top"], ["perspective", "side"]], width_ratios=(1.45, 1))
-    unit, depth = _UNITS[tracks[0].scale], frustum_depth(tracks)
+    unit, depth = UNITS[tracks[0].scale], frustum_depth(tracks)
     names = [""] if len(tracks) == 1 else ["first", "second"]
     scenes = [
         scene_of(track, shade, name, depth)
@@ -118,7 +119,7 @@ def _draw_views(figure: FigureBase, tracks: list[CameraTrack], colours: ScalarMa
 
 def _draw_curves(figure: FigureBase, tracks: list[CameraTrack]) -> None:
     """Curves over time; of two tracks the second is dotted."""
-    span, unit = _time_range(tracks), _UNITS[tracks[0].scale]
+    span, unit = _time_range(tracks), UNITS[tracks[0].scale]
     panels = {
         f"Moving, along its own axes ({unit}/s)": [_velocity(track) for track in tracks],
         "Turning, about its own axes (deg/s)": [_turning(track) for track in tracks],
@@ -192,7 +193,5 @@ def _unwrapped(angle: Float64[Tensor, "F"]) -> Float64[Tensor, "F"]:
 
 def _field_of_view(track: CameraTrack) -> _Curves:
     """Degrees that the width and the height of the picture span."""
-    fx, fy, cx, cy = _with_two_frames(track).intrinsics.unbind(1)
-    spans = [(torch.atan(centre / focal) + torch.atan((1 - centre) / focal)).rad2deg()
-             for focal, centre in ((fx, cx), (fy, cy))]  # fmt: skip
-    return [("horizontal", spans[0]), ("vertical", spans[1])]
+    lens = _with_two_frames(track).intrinsics
+    return [(side, fov_deg_of(lens, side)) for side in ("horizontal", "vertical")]

@@ -22,6 +22,8 @@ from camera.trajectory import START_DISTANCE
 
 OTHER_COLOUR = "#d1495b"
 FRUSTA = 13
+UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
+"""What lengths are written with, by a track's scale."""
 STILL = 1e-10
 """Smaller movements, in any unit, are rounding."""
 _DEPTH_OF_EXTENT = 0.17

@@ -1,7 +1,7 @@
 """Rigid poses: inverse, relative pose, rotations, twists, interpolation in time. Batch first, OpenCV axes, radians."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camera.splines import cubic, neighbours
@@ -11,6 +11,8 @@ PATHS = ("linear", "cubic", "screw")
 OUTSIDE = ("hold", "extrapolate")
 """What is before the first and after the last pose: the camera stands, or goes on at its last velocity."""
 
+ORTHONORMAL = 1e-3
+"""How far R^T R may be from the identity in a matrix that is meant as a rotation (`skewness`)."""
 _SMALL_ANGLE = 1e-6
 _SERIES_ANGLE = 1e-3
 
@@ -34,6 +36,19 @@ def assemble(
 def relative_to(c2w: Float[Tensor, "*batch 4 4"], reference: Float[Tensor, "4 4"]) -> Float[Tensor, "*batch 4 4"]:
     """The same poses seen from `reference` (c2w), which itself becomes the identity."""
     return invert(reference) @ c2w
+
+
+def skewness(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
+    """Largest entry of |R^T R - 1|: 0 for rotations and mirror images, NaN where R^T R overflows."""
+    identity = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
+    return (matrix.mT @ matrix - identity).abs().amax(dim=(-2, -1))
+
+
+def is_mirrored(matrix: Float[Tensor, "*batch 3 3"]) -> Bool[Tensor, "*batch"]:
+    """True where the determinant is below 0: left-handed axes."""
+    x, y, z = matrix.unbind(-1)
+    # a triple product: torch's batched determinant costs milliseconds
+    return (torch.linalg.cross(x, y) * z).sum(dim=-1) < 0
 
 
 def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

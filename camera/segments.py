@@ -11,6 +11,7 @@ wrap on a full circle, plus zoom, the binary logarithm of the focal length's gro
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64
@@ -28,6 +29,18 @@ MIN_MOTION = (*[0.1] * 3, *[1e-3] * 3, 0.01)
 _KINDS = {"rotation": slice(0, 3), "translation": slice(3, 6), "zoom": slice(6, 7)}
 _STEP_SHARE = 0.3
 _LEAST_STEPS = 4
+
+
+class SegmentMotion(NamedTuple):
+    """How the camera moves in the time of one move."""
+
+    number: int
+    """From 1, in the order of the text."""
+    start: float
+    """Seconds, cut to the track."""
+    end: float
+    motion: Float64[Tensor, "7"]
+    """By COMPONENTS: degrees, units of the track, powers of two."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,38 @@ def check_segments(
             f"the measured track covers {float(measured.times[0]):g} to {float(measured.times[-1]):g} s, the commanded "
             f"one {float(commanded.times[0]):g} to {float(commanded.times[-1]):g} s: give both the same times"
         )
-    last = float(commanded.times[-1])
-    shown = [(number, move) for number, move in enumerate(moves, start=1) if move.start < last]
-    return [_check(number, move, commanded, measured, scene_depth) for number, move in shown]
+    told, made = (segment_motions(moves, track, commanded.times) for track in (commanded, measured))
+    steps = [motion_steps(track.at(commanded.times)) * _joint_unit(scene_depth) for track in (commanded, measured)]
+    centres = (commanded.times[:-1] + commanded.times[1:]) / 2
+    return [
+        _check(one, other.motion, scene_depth, steps, _windows(centres, one.start, one.end))
+        for one, other in zip(told, made, strict=True)
+    ]
+
+
+def segment_motions(
+    moves: Sequence[Move], track: CameraTrack, times: Float64[Tensor, "F"] | None = None
+) -> list[SegmentMotion]:
+    """How the camera of a track moves in the time of each move that starts before its end, in the order of `moves`.
+
+    The sum of the steps between frames and ends of moves, so moves that overlap show what they make together.
+
+    Args:
+        moves: only their times are used.
+        track: any, of 2 frames or more.
+        times: those of the frames (s, increasing); None for the track's own.
+    """
+    frames = track.times if times is None else times
+    last = float(frames[-1])
+    shown = [(number, move.start, min(move.end, last)) for number, move in enumerate(moves, 1) if move.start < last]
+    if not shown:
+        return []
+    spans = torch.tensor([span[1:] for span in shown], dtype=torch.float64)
+    grid = torch.cat((frames, spans.flatten())).unique()
+    steps = motion_steps(track.at(grid))
+    way = torch.cat((steps.new_zeros(1, len(COMPONENTS)), steps.cumsum(dim=0)))
+    starts, ends = torch.searchsorted(grid, spans).unbind(1)
+    return [SegmentMotion(*span, motion) for span, motion in zip(shown, way[ends] - way[starts], strict=True)]
 
 
 def speed_ratio(fast: Sequence[SegmentCheck], slow: Sequence[SegmentCheck]) -> float:
@@ -118,18 +160,22 @@ def motion_steps(track: CameraTrack) -> Float64[Tensor, "G 7"]:
     return torch.cat((angular.rad2deg(), linear, zoomed), dim=1)
 
 
-def _check(number: int, move: Move, commanded: CameraTrack, measured: CameraTrack, scene_depth: float) -> SegmentCheck:
-    start, end = move.start, min(move.end, float(commanded.times[-1]))
-    inner = [time for time in commanded.times.tolist() if start < time < end]
-    times = [start, *inner, end]
-    told, made = (motion_steps(track.at(times)).sum(dim=0) for track in (commanded, measured))
+def _check(
+    command_of: SegmentMotion,
+    made: Float64[Tensor, "7"],
+    scene_depth: float,
+    steps: Sequence[Float64[Tensor, "G 7"]],
+    windows: Sequence[slice],
+) -> SegmentCheck:
+    """One move, from its commanded and measured motion and the commanded and measured steps in the joint unit."""
+    number, start, end, told = command_of
     unit = _joint_unit(scene_depth)
     command, answer = told * unit, made * unit
     signs = {COMPONENTS[index]: bool(told[index] * made[index] > 0) for index in _commanded(told, scene_depth)}
     strength = float(command.norm())
     starts, stops = (
-        _onset_error(commanded, measured, command, unit, window) if signs else math.nan
-        for window in _windows(commanded.times, start, end)
+        _onset_error(*(each[window] @ (command / strength) for each in steps)) if signs else math.nan
+        for window in windows
     )
     return SegmentCheck(
         number=number,
@@ -170,34 +216,28 @@ def _gain(command: Float64[Tensor, "7"], answer: Float64[Tensor, "7"], signs: di
     return float(answer[part] @ command[part]) / float(command[part] @ command[part])
 
 
-def _windows(times: Float64[Tensor, "F"], start: float, end: float) -> tuple[slice, slice]:
-    """Steps between frames in which to look for the start and for the stop: half a segment to either side."""
+def _windows(centres: Float64[Tensor, "G"], start: float, end: float) -> tuple[slice, slice]:
+    """Steps between frames in which to look for the start and for the stop: half a segment to either side.
+
+    `centres` are the times (s) in the middle of each step.
+    """
     half, middle = (end - start) / 2, (start + end) / 2
-    centres = (times[:-1] + times[1:]) / 2
     first, mid, last = torch.searchsorted(
         centres, torch.tensor([start - half, middle, end + half], dtype=torch.float64)
     ).tolist()
     return slice(first, mid), slice(mid, last)
 
 
-def _onset_error(
-    commanded: CameraTrack,
-    measured: CameraTrack,
-    command: Float64[Tensor, "7"],
-    unit: Float64[Tensor, "7"],
-    window: slice,
-) -> float:
+def _onset_error(told_speed: Float64[Tensor, "N"], made_speed: Float64[Tensor, "N"]) -> float:
     """Frames between the best-fitting steps in the commanded and in the measured speed along the command.
 
     NaN when there is no such step: the move begins with the video, goes on as before, or the measured speed changes
     the other way or by less than a share of the commanded change.
     """
-    direction = command / command.norm()
-    speeds = [(motion_steps(track.at(commanded.times))[window] * unit) @ direction for track in (commanded, measured)]
-    if len(speeds[0]) < _LEAST_STEPS:
+    if len(told_speed) < _LEAST_STEPS:
         return math.nan
-    (told, told_height), (made, made_height) = (_best_step(speed) for speed in speeds)
-    if abs(told_height) < _STEP_SHARE * float(speeds[0].abs().max()) or told_height == 0:
+    (told, told_height), (made, made_height) = _best_step(told_speed), _best_step(made_speed)
+    if abs(told_height) < _STEP_SHARE * float(told_speed.abs().max()) or told_height == 0:
         return math.nan
     return float(made - told) if made_height / told_height > _STEP_SHARE else math.nan
 

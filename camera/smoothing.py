@@ -25,8 +25,8 @@ def smooth_poses(
     """The path without its trembling.
 
     "gaussian" smooths centres and rotations by a Gaussian in time; "spline" smooths the centres alone, by the cubic
-    smoothing spline, and leaves the rotations. At the same `seconds` both halve an oscillation of period 5.3 seconds
-    and keep slower ones; on faster ones the Gaussian is the stronger.
+    smoothing spline, and leaves the rotations. Both halve an oscillation whose period is 5.3 times `seconds`
+    (2 pi / sqrt(2 ln 2)) and keep slower ones; on faster ones the Gaussian is the stronger.
 
     The first and last pose are kept, and so is motion at even velocity: the Gaussian sees beyond an end the path
     turned round about that end. What changes is where a move starts and stops: half its speed is reached at the time

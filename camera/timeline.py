@@ -4,11 +4,11 @@ A move's progress from its start (u = 0) to its end (u = 1) is a polynomial p(u)
 easing changes when a displacement is made and not how large it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from camera.language import Move
 from camera.rates import COLUMNS, rates_of
@@ -17,7 +17,13 @@ from camera.rates import COLUMNS, rates_of
 _EASE = {"linear": (1.0, 0.0, 0.0), "in": (0.0, 1.0, 0.0), "out": (2.0, -1.0, 0.0), "inout": (0.0, 3.0, -2.0)}
 # from the values of a cubic at 0, 1/3, 2/3 and 1 to its derivative's coefficients of 1, u, u^2
 _CUBIC_TO_DERIVATIVE = np.array(((-5.5, 18.0, -13.5), (9.0, -45.0, 40.5), (-4.5, 36.0, -40.5), (1.0, -9.0, 13.5)))
+PEAK_RATES = {
+    ease: max(first + u * (2 * second + u * (3 * third)) for u in (0.0, 0.5, 1.0))
+    for ease, (first, second, third) in _EASE.items()
+}
+"""The largest p'(u) of each ease: how much faster than its mean rate a move gets, at an end or half-way."""
 _MOST_CELLS = 2**20
+_LARGEST_TABLE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,10 @@ class Timeline:
     def durations(self) -> Float64[np.ndarray, "M"]:
         """Seconds, above 0."""
         return self.ends - self.starts
+
+    def only(self, chosen: Bool[np.ndarray, "M"]) -> "Timeline":
+        """The chosen moves, in their order."""
+        return Timeline(self.starts[chosen], self.ends[chosen], self.ease[chosen], self.rates[chosen])
 
     @property
     def is_eased(self) -> bool:
@@ -69,6 +79,55 @@ def intensities(line: Timeline, times: Float64[np.ndarray, "T"]) -> Float64[np.n
     return np.where((u > 0) & (u < 1), first + u * (2 * second + u * (3 * third)), 0.0)
 
 
+def amounts_between(
+    line: Timeline, begins: Float64[np.ndarray, "T"], ends: Float64[np.ndarray, "T"]
+) -> Float64[np.ndarray, "T M"]:
+    """What `amounts` grow by from each begin to its end."""
+    return amounts(line, ends) - amounts(line, begins)
+
+
+def running(line: Timeline, times: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T M"]:
+    """1 where a move has started and not ended, else 0."""
+    return ((line.starts < times[:, None]) & (times[:, None] < line.ends)).astype(np.float64)
+
+
+def summed(
+    weights: Callable[..., Float64[np.ndarray, "T M"]],
+    line: Timeline,
+    columns: Float64[np.ndarray, "M C"],
+    *times: Float64[np.ndarray, "T"],
+) -> Float64[np.ndarray, "T C"]:
+    """weights(line, *times) @ columns, without a table of all times and moves where that is large.
+
+    The times are halved until a table of a part has _LARGEST_TABLE numbers at most, and each part looks only at the
+    moves that run in its time: those before it weigh the same at all of its times, those after it nothing.
+
+    Args:
+        weights: one of the functions above, each row of which depends on its own times only.
+        line: the moves.
+        columns: what is summed, one row for each move.
+        times: what `weights` takes after the moves (s); increasing times make it fast.
+    """
+    rows = len(times[0])
+    if rows * len(line.starts) <= _LARGEST_TABLE or rows == 1:
+        return weights(line, *times) @ columns
+    halves = ([each[: rows // 2] for each in times], [each[rows // 2 :] for each in times])
+    return np.concatenate([_summed_part(weights, line, columns, half) for half in halves])
+
+
+def _summed_part(
+    weights: Callable[..., Float64[np.ndarray, "T M"]],
+    line: Timeline,
+    columns: Float64[np.ndarray, "M C"],
+    times: Sequence[Float64[np.ndarray, "T"]],
+) -> Float64[np.ndarray, "T C"]:
+    first, last = min(each.min() for each in times), max(each.max() for each in times)
+    over = line.ends <= first
+    runs = ~over & (line.starts < last)
+    before = weights(line.only(over), *(each[:1] for each in times)) @ columns[over]
+    return before + summed(weights, line.only(runs), columns[runs], *times)
+
+
 def joints(line: Timeline, last: float) -> Float64[np.ndarray, "J"]:
     """0, `last`, and the times between them at which a move starts or ends; p is smooth from one to the next."""
     times = np.concatenate((line.starts, line.ends, (0.0, last)))
@@ -85,7 +144,7 @@ def extreme_times(line: Timeline, column: int, last: float) -> Float64[np.ndarra
         return edges
     spans = np.diff(edges)
     inner = edges[:-1, None] + spans[:, None] * np.arange(4) / 3
-    values = (amounts(line, inner.ravel()) @ line.rates[:, column]).reshape(-1, 4)
+    values = summed(amounts, line, line.rates[:, column, None], inner.ravel()).reshape(-1, 4)
     constant, linear, square = (values @ _CUBIC_TO_DERIVATIVE).T
     with np.errstate(divide="ignore", invalid="ignore"):
         # the two roots without cancellation: q / a and c / q
@@ -110,6 +169,6 @@ def cells(
 
     At most _MOST_CELLS numbers are then evaluated; only a trajectory of thousands of turns is cut less finely.
     """
-    turned = np.diff(amounts(line, edges) @ angle)
+    turned = np.diff(summed(amounts, line, angle[:, None], edges)[:, 0])
     limit = max(_MOST_CELLS // (len(edges) * max(len(angle), 1)), 1)
     return refined(edges, np.clip(np.ceil(turned / most), 1, limit).astype(np.int64))

@@ -10,7 +10,17 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from camera.intrinsics import Size, after_flip, after_quarter_turns, after_resize_crop
-from camera.poses import assemble, interpolate_poses, mirror, nearest_rotation, relative_to, turn
+from camera.poses import (
+    ORTHONORMAL,
+    assemble,
+    interpolate_poses,
+    is_mirrored,
+    mirror,
+    nearest_rotation,
+    relative_to,
+    skewness,
+    turn,
+)
 from camera.smoothing import smooth_poses
 from camera.splines import neighbours
 from common.weights import read_metadata, read_tensors, write_tensors
@@ -20,7 +30,6 @@ CONVENTION = "opencv_c2w"
 SCALES = ("metric", "relative", "unknown")
 _OWN_METADATA = ("format_version", "convention", "scale")
 _SHAPES = {"times": (), "c2w": (4, 4), "intrinsics": (4,)}
-_ORTHONORMAL = 1e-3
 # of a frame: how far the last one may lie after the end of the track, since 80 / 16 * 16 is not always 80
 _FRAME_ROUNDING = 1e-6
 
@@ -48,12 +57,8 @@ class CameraTrack:
 
     def _check_values(self) -> None:
         rotation = self.c2w[:, :3, :3]
-        identity = torch.eye(4, dtype=torch.float64, device=self.c2w.device)
-        skew = (rotation.mT @ rotation - identity[:3, :3]).abs().amax(dim=(1, 2))
-        x, y, z = rotation.unbind(-1)
-        # a triple product: torch's batched determinant costs milliseconds here
-        bad = (skew > _ORTHONORMAL) | ((torch.linalg.cross(x, y) * z).sum(-1) < 0)
-        bad |= (self.c2w[:, 3] - identity[3]).abs().amax(dim=1) > _ORTHONORMAL
+        bottom = (self.c2w[:, 3] - self.c2w.new_tensor([0, 0, 0, 1])).abs().amax(dim=1)
+        bad = (skewness(rotation) > ORTHONORMAL) | is_mirrored(rotation) | (bottom > ORTHONORMAL)
         if bad.any():
             raise ValueError(
                 f"c2w: frame {int(bad.nonzero()[0])} is no rigid pose (a rotation of determinant +1, last row 0 0 0 1)"

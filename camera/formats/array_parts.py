@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from camera.intrinsics import intrinsics_of_k_px
 from camera.poses import rotation_of
 
-_PINHOLE = 1e-6
 _UNIT = 1e-2
 
 
@@ -22,29 +22,16 @@ def as_matrices(poses: Float64[Tensor, "*batch rows 4"]) -> Float64[Tensor, "N 4
     return torch.cat((poses, lower), dim=1)
 
 
-def lens_of_matrices(intrinsics: Float64[Tensor, "*batch 3 3"], where: str) -> Float64[Tensor, "N 4"]:
-    """(fx, fy, cx, cy) of matrices [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].
+def lens_of_matrices(k_px: Float64[Tensor, "*batch 3 3"], where: str) -> Float64[Tensor, "N 4"]:
+    """(fx, fy, cx, cy) in pixels of matrices [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].
 
     Raises:
-        ValueError: a matrix of another form (transposed, or with skew); says where and which.
+        ValueError: a matrix of another form (transposed, with skew, or with NaN); says where and which.
     """
-    matrices = intrinsics.reshape(-1, 3, 3)
-    lens = matrices[:, (0, 1, 0, 1), (0, 1, 2, 2)]
-    # NaN passes here and is named by the track's own check
-    wrong = (
-        (matrices - matrices_of_lens(lens)).abs().amax(dim=(1, 2)) > _PINHOLE * (1 + lens.abs().amax(dim=1))
-    ).nonzero()
-    if len(wrong):
-        raise ValueError(f"{where}: matrix {int(wrong[0])} (from 0) is no [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
-    return lens
-
-
-def matrices_of_lens(lens: Float64[Tensor, "N 4"]) -> Float64[Tensor, "N 3 3"]:
-    """Matrices [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] of (fx, fy, cx, cy)."""
-    matrices = torch.zeros(len(lens), 3, 3, dtype=lens.dtype)
-    matrices[:, (0, 1, 0, 1), (0, 1, 2, 2)] = lens
-    matrices[:, 2, 2] = 1
-    return matrices
+    try:
+        return intrinsics_of_k_px(k_px.reshape(-1, 3, 3), (1, 1))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def repeated(rows: Float64[Tensor, "M width"], poses: int, where: str) -> Float64[Tensor, "N width"]:

@@ -8,12 +8,12 @@ import torch
 
 from camera.conventions import from_opencv_c2w
 from camera.formats import monst3r, vipe
-from camera.formats.array_parts import as_matrices, lens_of_matrices, matrices_of_lens, repeated
-from camera.formats.core import Format, RawTrack, Request, Unstated, to_pixels
+from camera.formats.array_parts import as_matrices, lens_of_matrices, repeated
+from camera.formats.core import Format, RawTrack, Request, Unstated
 from camera.formats.losses import frame_rate
 from camera.formats.npz import array_names, read_array, read_header, write_npy, write_npz
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
+from camera.intrinsics import Size, k_px_of, to_pixels
 from camera.track import CameraTrack
 
 _POSES = ((None, 4, 4), (None, 3, 4))
@@ -75,7 +75,7 @@ def write_vggt(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write extrinsic and intrinsic in float32, for pictures of `size` (height, width)."""
     assert size is not None, "needs_size"
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c")[:, :3]
-    arrays = {"extrinsic": w2c, "intrinsic": matrices_of_lens(to_pixels(track.intrinsics, size))}
+    arrays = {"extrinsic": w2c, "intrinsic": k_px_of(track.intrinsics, size)}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()})
 
 
@@ -168,7 +168,7 @@ def write_sana(track: CameraTrack, path: Path, size: Size | None) -> None:
     """Write c2w, intrinsics in pixels of `size`, fps and num_frames; ValueError for uneven times."""
     assert size is not None, "needs_size"
     fps = frame_rate(track, path)
-    arrays = {"c2w": track.c2w, "intrinsics": matrices_of_lens(to_pixels(track.intrinsics, size))}
+    arrays = {"c2w": track.c2w, "intrinsics": k_px_of(track.intrinsics, size)}
     counts = {"fps": np.float64(fps), "num_frames": np.int64(len(track))}
     write_npz(path, {name: tensor.numpy().astype(np.float32) for name, tensor in arrays.items()} | counts)
 

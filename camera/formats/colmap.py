@@ -21,9 +21,9 @@ from camera.conventions import from_opencv_c2w
 from camera.formats import colmap_binary, colmap_text
 from camera.formats.array_parts import unit_rotation
 from camera.formats.colmap_model import MODELS, Camera, Image
-from camera.formats.core import Format, RawTrack, Request, to_pixels
+from camera.formats.core import Format, RawTrack, Request
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
+from camera.intrinsics import Size, to_pixels
 from camera.poses import assemble, quaternion_of
 from camera.track import CameraTrack
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from camera.formats.colmap_model import MODELS, Camera, Image, cameras_by_number, checked_camera
+from camera.formats.text import number
 from common.files import atomic_paths
 
 _MAX_LINE = 2**24
@@ -19,11 +20,11 @@ def read_cameras(path: Path) -> dict[int, Camera]:
         if len(fields) < 4 or fields[1] not in MODELS:
             raise ValueError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS..., found '{line[:60].strip()}'")
         model = MODELS[fields[1]]
-        number, width, height = _integers((fields[0], *fields[2:4]), where)
-        parameters = _numbers(fields[4:], where)
+        camera_id, width, height = _integers((fields[0], *fields[2:4]), where)
+        parameters = tuple(number(field, where) for field in fields[4:])
         if len(parameters) != model.parameters:
             raise ValueError(f"{where}: {model.name} has {model.parameters} parameters, found {len(parameters)}")
-        cameras.append(checked_camera(Camera(number, model, width, height, parameters), where))
+        cameras.append(checked_camera(Camera(camera_id, model, width, height, parameters), where))
     return cameras_by_number(cameras, path)
 
 
@@ -42,8 +43,9 @@ def read_images(path: Path) -> list[Image]:
         if len(fields) != 10:
             raise ValueError(f"{where}: expected 10 fields (IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME), found "
                              f"{len(fields)}: '{line[:60].strip()}'")  # fmt: skip
-        number, camera_id = _integers((fields[0], fields[8]), where)
-        images.append(Image(number, _numbers(fields[1:8], where), camera_id, fields[9].strip()))
+        image_id, camera_id = _integers((fields[0], fields[8]), where)
+        pose = tuple(number(field, where) for field in fields[1:8])
+        images.append(Image(image_id, pose, camera_id, fields[9].strip()))
         _skip_points(*next(lines, (where, "")))
     return images
 
@@ -101,13 +103,3 @@ def _integers(fields: Sequence[str], where: str) -> tuple[int, ...]:
     if wrong:
         raise ValueError(f"{where}: '{wrong[0][:30]}' is no whole number")
     return tuple(map(int, fields))
-
-
-def _numbers(fields: Sequence[str], where: str) -> tuple[float, ...]:
-    numbers = []
-    for field in fields:
-        try:
-            numbers.append(float(field))
-        except ValueError:
-            raise ValueError(f"{where}: '{field[:30]}' is no number") from None
-    return tuple(numbers)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
 from camera.formats.sample import Sample
-from camera.intrinsics import DEFAULT_SIZE, Size, default_intrinsics, fov_deg_of
-from camera.poses import assemble, nearest_rotation
+from camera.intrinsics import DEFAULT_SIZE, Size, default_intrinsics, fov_deg_of, from_pixels
+from camera.poses import ORTHONORMAL, assemble, is_mirrored, nearest_rotation, skewness
 from camera.track import CameraTrack
 from common.logs import get_logger
 
@@ -24,7 +24,6 @@ logger = get_logger("camera")
 
 DEFAULT_FPS = 16.0
 """Frames per second of a file without times, when nobody states it: that of Wan's videos."""
-_ORTHONORMAL = 1e-3
 _NEAR_CENTRE = 0.1
 """Of a side: how far a principal point lies from the middle of the picture that its pixels are of, at most."""
 
@@ -153,16 +152,6 @@ class Format:
     """True: one file may hold several trajectories, told apart by PATH#NAME."""
 
 
-def to_pixels(intrinsics: Float64[Tensor, "F 4"], size: Size) -> Float64[Tensor, "F 4"]:
-    """Normalised intrinsics in the pixels of a picture of (height, width)."""
-    return intrinsics * _sides(size)
-
-
-def _sides(size: Size) -> Float64[Tensor, "4"]:
-    height, width = size
-    return torch.tensor([width, height, width, height], dtype=torch.float64)
-
-
 def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
     """Check what a file says, complete it by the request, and turn it into our convention.
 
@@ -192,18 +181,18 @@ def _rigid(matrices: Float64[Tensor, "F 4 4"], fewest: int, path: Path) -> Float
     if not finite.all():
         raise ValueError(f"{path}: pose {int((~finite).nonzero()[0])} (from 0) holds NaN or infinity")
     rotation = matrices[:, :3, :3]
-    skew = (rotation.mT @ rotation - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
+    skew = skewness(rotation)
+    mirrored = is_mirrored(rotation) & (skew <= ORTHONORMAL)
     bottom = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).abs().amax(dim=1)
-    mirrored = torch.linalg.det(rotation) < 0
     # written so that a NaN, of entries so large that R^T R overflows, is bad too
-    bad = (~(skew <= _ORTHONORMAL) | ~(bottom <= _ORTHONORMAL) | mirrored).nonzero()
+    bad = (~(skew <= ORTHONORMAL) | ~(bottom <= ORTHONORMAL) | mirrored).nonzero()
     if len(bad):
         frame = int(bad[0])
         reason = (
             "is a mirror image (determinant -1): its axes are left-handed"
             if mirrored[frame]
             else f"is no rigid pose: R^T R differs from the identity by {float(skew[frame]):.2g}, the last row from "
-            f"0 0 0 1 by {float(bottom[frame]):.2g}; allowed {_ORTHONORMAL:g}"
+            f"0 0 0 1 by {float(bottom[frame]):.2g}; allowed {ORTHONORMAL:g}"
         )
         raise ValueError(f"{path}: pose {frame} (from 0) {reason}")
     return assemble(nearest_rotation(rotation), matrices[:, :3, 3])
@@ -262,7 +251,7 @@ def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, 
             "size",
         )
     check_size(size)
-    return raw.intrinsics_px / _sides(size)
+    return from_pixels(raw.intrinsics_px, size)
 
 
 def assumed_lens(request: Request, size: Size | None = None) -> tuple[Float64[Tensor, "4"], str]:
@@ -292,7 +281,7 @@ def _size_of_video(intrinsics_px: Float64[Tensor, "F 4"], request: Request) -> S
 
 def is_near_centre(intrinsics_px: Float64[Tensor, "F 4"], size: Size) -> bool:
     """True when the principal points are those of a picture of (height, width): about in its middle."""
-    offset = (intrinsics_px / _sides(size))[:, 2:] - 0.5
+    offset = from_pixels(intrinsics_px, size)[:, 2:] - 0.5
     return bool((offset.abs() < _NEAR_CENTRE).all())
 
 

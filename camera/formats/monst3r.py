@@ -8,14 +8,11 @@ and the quaternion w x y z, which is not TUM's order; poses are c2w in OpenCV ax
 
 from pathlib import Path
 
-import torch
-from jaxtyping import Float64
-from torch import Tensor
-
 from camera.formats.array_parts import lens_of_matrices, repeated, unit_rotation
 from camera.formats.core import Format, RawTrack, Request
-from camera.formats.npz import MAX_BYTES, read_header
+from camera.formats.npz import read_header
 from camera.formats.sample import Sample
+from camera.formats.text import read_table, read_text
 from camera.intrinsics import Size
 from camera.poses import assemble
 
@@ -35,15 +32,19 @@ def read_monst3r(path: Path, request: Request) -> RawTrack:
         FileNotFoundError: one of the two files is missing.
         ValueError: damaged; names file and line.
     """
-    rows = _table(path / _TRAJECTORY, 8)
-    rotation = unit_rotation(rows[:, 4:], [f"{path / _TRAJECTORY}, row {row + 1}" for row in range(len(rows))])
+    poses, lenses = (
+        read_table(path / name, (columns,), read_text(path / name))
+        for name, columns in ((_TRAJECTORY, 8), (_INTRINSICS, 9))
+    )
+    rows = poses.values
+    rotation = unit_rotation(rows[:, 4:], [f"{path / _TRAJECTORY}: line {line}" for line in poses.lines])
     if (rows[:, 0].diff() != 1).any():
-        line = int((rows[:, 0].diff() != 1).nonzero()[0]) + 2
+        row = int((rows[:, 0].diff() != 1).nonzero()[0]) + 1
         raise ValueError(
-            f"{path / _TRAJECTORY}, row {line}: expected the next frame's number, found {rows[line - 1, 0]:g}"
+            f"{path / _TRAJECTORY}: line {poses.lines[row]}: expected the next frame's number, found {rows[row, 0]:g}"
         )
     matrices = assemble(rotation, rows[:, 1:4])
-    lens = lens_of_matrices(_table(path / _INTRINSICS, 9).unflatten(-1, (3, 3)), str(path / _INTRINSICS))
+    lens = lens_of_matrices(lenses.values.unflatten(-1, (3, 3)), str(path / _INTRINSICS))
     lens = repeated(lens, len(matrices), str(path / _INTRINSICS))
     return RawTrack(matrices, "opencv_c2w", intrinsics_px=lens, size=_size(path))
 
@@ -54,29 +55,6 @@ def _size(path: Path) -> Size | None:
         return None
     shape = read_header(path, _DEPTH).shape
     return (shape[0], shape[1]) if len(shape) == 2 and min(shape) > 0 else None
-
-
-def _table(path: Path, columns: int) -> Float64[Tensor, "rows columns"]:
-    """Lines of so many numbers; empty lines are passed over."""
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: is larger than {MAX_BYTES:,} bytes; no trajectory is that long")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        try:
-            values = [float(field) for field in fields]
-        except ValueError:
-            raise ValueError(f"{path}, line {number}: expected {columns} numbers, found '{line[:60]}'") from None
-        if len(values) != columns:
-            raise ValueError(f"{path}, line {number}: expected {columns} numbers, found {len(values)}")
-        rows.append(values)
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, columns)
 
 
 FORMATS = (

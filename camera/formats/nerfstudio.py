@@ -7,10 +7,11 @@ Matrices are camera-to-world in OpenGL axes (x right, y up, z backward), in a wo
 (docs.nerf.studio/quickstart/data_conventions.html; nerfstudio `data/dataparsers/nerfstudio_dataparser.py`). A camera
 that moved 1 along its optical axis from the identity has -1 in row 2, column 3.
 
-Intrinsics are in pixels of w x h, for all frames or in a frame of their own, which wins. Instead of fl_x there may be
-camera_angle_x (and camera_angle_y), full fields of view in radians (bmild/nerf, `load_blender.py`: focal = 0.5 w /
-tan(0.5 camera_angle_x)). Distortion is not used. `applied_transform` (3x4) and `applied_scale` took the original world
-to the saved one (comment in nerfstudio's dataparser); they are undone, which changes the world and the unit only.
+Intrinsics are in pixels of w x h, for all frames or in a frame of their own, which wins for its axis. Instead of fl_x
+there may be camera_angle_x (and camera_angle_y), full fields of view in radians (bmild/nerf, `load_blender.py`: focal =
+0.5 w / tan(0.5 camera_angle_x)). Distortion is not used. `applied_transform` (3x4) and `applied_scale` took the
+original world to the saved one (comment in nerfstudio's dataparser); they are undone, which changes the world and the
+unit only.
 
 DL3DV-10K's transforms.json is of this kind; its pixels are those of its own w and h, while the frames beside it
 (images_4, images_8) are smaller: normalised intrinsics fit them all.
@@ -25,16 +26,17 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, Unstated, is_near_centre, to_pixels
+from camera.formats.core import Format, RawTrack, Request, Unstated, is_near_centre
 from camera.formats.documents import entry, finite, items, pose, read_json, table, write_json
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
-from camera.poses import invert
+from camera.intrinsics import Size, to_pixels
+from camera.poses import ORTHONORMAL, invert, is_mirrored, skewness
 from camera.track import CameraTrack
 
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+_FOCALS = (("fl_x", "camera_angle_x"), ("fl_y", "camera_angle_y"))
+"""The two ways of stating each focal length."""
 _LARGEST_SIDE = 2**20
-_ORTHONORMAL = 1e-3
 
 
 def _recognise(sample: Sample) -> str | None:
@@ -72,7 +74,7 @@ def _lenses(
     document: Mapping[str, object], frames: list[dict[str, object]], request: Request, path: Path
 ) -> tuple[Float64[Tensor, "F 4"] | None, Size | None]:
     """The intrinsics in pixels and their size, or normalised and None; None and None when there are none."""
-    merged = [{**document, **frame} for frame in frames]
+    merged = [_merged(document, frame) for frame in frames]
     if not any(key in each for each in merged for key in ("fl_x", "camera_angle_x")):
         return None, None
     wheres = [f"{path}: frames[{index}] (or the keys for all frames)" for index in range(len(frames))]
@@ -84,6 +86,12 @@ def _lenses(
         return pixels, _stated_size(merged[0], wheres[0]) or sizes[0]
     per_frame = torch.tensor([[width, height, width, height] for height, width in sizes], dtype=torch.float64)
     return pixels / per_frame, None
+
+
+def _merged(document: Mapping[str, object], frame: Mapping[str, object]) -> dict[str, object]:
+    """A frame's keys over those for all frames; a focal length of its own, in either form, goes before both shared."""
+    told = {key for pair in _FOCALS if any(key in frame for key in pair) for key in pair}
+    return {**{key: value for key, value in document.items() if key not in told}, **frame}
 
 
 def _size(values: Mapping[str, object], request: Request, where: str) -> Size:
@@ -151,8 +159,7 @@ def _original_world(
         return unscaled
     applied = pose(document["applied_transform"], f"{path}: applied_transform")
     rotation = applied[:3, :3]
-    skew = (rotation.T @ rotation - torch.eye(3, dtype=torch.float64)).abs().max()
-    if not skew <= _ORTHONORMAL or torch.linalg.det(rotation) < 0:
+    if not skewness(rotation) <= ORTHONORMAL or is_mirrored(rotation):
         raise ValueError(f"{path}: applied_transform is no rotation; undo it before reading the file")
     return invert(applied) @ unscaled
 

@@ -27,12 +27,14 @@ from common.files import atomic_path, atomic_paths
 
 MAX_BYTES = 2**27
 """Largest array that is read: a million poses of 4 x 4 doubles."""
-_MAX_HEADER = 2**16
+_MAX_HEADER = 2**12
 _MAX_MEMBERS = 1000
 _MAGIC = b"\x93NUMPY"
 _DESCR = re.compile(r"['\"]descr['\"]\s*:\s*(?:['\"]([<>|=]?)([a-zA-Z?])(\d{0,4})['\"]|(\[))")
 _ORDER = re.compile(r"['\"]fortran_order['\"]\s*:\s*(True|False)")
-_SHAPE = re.compile(r"['\"]shape['\"]\s*:\s*\((\s*(?:\d{1,18}L?\s*(?:,\s*\d{1,18}L?\s*)*,?\s*)?)\)")
+# one run of characters, so that no text makes it slow; `_sides` looks at what stands between the commas
+_SHAPE = re.compile(r"['\"]shape['\"]\s{0,9}:\s{0,9}\(([\d\sL,]{0,400})\)")
+_SIDE = re.compile(r"\s{0,9}(\d{1,18})L?\s{0,9}", re.ASCII)
 _SIZES = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, OSError),
@@ -194,15 +196,25 @@ def _parse_header(stream: ByteStream, where: str) -> Header:
     digits = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(digits), "little")
     if start[6] not in (1, 2, 3) or not 0 < length <= _MAX_HEADER:
-        raise ValueError(f"{where}: has a header of version {start[6]} and {length} bytes; expected 1 to 3, 64 KiB")
+        raise ValueError(f"{where}: has a header of version {start[6]} and {length} bytes; expected 1 to 3, 4 KiB")
     raw = stream.read(length)
     text = raw.decode("latin-1")
     descr, order, shape = (pattern.search(text) for pattern in (_DESCR, _ORDER, _SHAPE))
     if len(raw) < length or descr is None or order is None or shape is None:
         raise ValueError(f"{where}: its header is damaged (byte {8 + digits}); expected descr, fortran_order and shape")
-    sides = tuple(int(side) for side in re.findall(r"\d+", shape[1]))
+    sides = _sides(shape[1], where)
     dtype = "record" if descr[4] else f"{descr[1] or '='}{descr[2]}{descr[3]}"
     return Header(sides, dtype, order[1] == "True")
+
+
+def _sides(text: str, where: str) -> tuple[int, ...]:
+    """Sides of a shape as numpy writes it between its parentheses: "", "2,", "2, 3" or "2L, 3L"."""
+    parts = text.removesuffix(",").split(",") if text.strip() else []
+    found = [_SIDE.fullmatch(part) for part in parts]
+    sides = tuple(int(side[1]) for side in found if side is not None)
+    if len(sides) < len(parts):
+        raise ValueError(f"{where}: its header is damaged: no shape is ({text[:60]})")
+    return sides
 
 
 def _number_type(header: Header, where: str) -> np.dtype:

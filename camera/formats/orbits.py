@@ -32,11 +32,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, assumed_lens, to_pixels
+from camera.formats.core import Format, RawTrack, Request, assumed_lens
 from camera.formats.documents import entry, finite, items, numbers, pose, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.formats.text import number, read_text
-from camera.intrinsics import Size
+from camera.intrinsics import Size, k_px_of
 from camera.poses import turn
 from camera.track import CameraTrack
 
@@ -175,8 +175,7 @@ def _read_cam_info(path: Path, request: Request) -> RawTrack:
 def _write_cam_info(track: CameraTrack, path: Path, size: Size | None) -> None:
     assert size is not None, "needs_size"
     height, width = size
-    fx, fy, cx, cy = to_pixels(track.intrinsics, size)[0].tolist()
-    k_px = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]
+    k_px = k_px_of(track.intrinsics[0], size).tolist()
     w2c = from_opencv_c2w(track.c2w, "opencv_w2c").tolist()
     write_json(path, {"intrinsic": k_px, "extrinsic": w2c, "height": height, "width": width})
 

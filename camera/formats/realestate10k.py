@@ -25,10 +25,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import from_opencv_c2w
-from camera.formats.core import Format, RawTrack, Request, to_pixels
+from camera.formats.core import Format, RawTrack, Request
 from camera.formats.sample import Sample
 from camera.formats.text import Table, digits, number, read_table, read_text, require_growing, write_lines
-from camera.intrinsics import Size
+from camera.intrinsics import Size, to_pixels
 from camera.poses import assemble
 from camera.track import CameraTrack
 

@@ -25,7 +25,7 @@ from camera.formats.core import Format, RawTrack, Request
 from camera.formats.documents import entry, read_json, table, write_json
 from camera.formats.sample import Sample
 from camera.formats.text import digits, number
-from camera.intrinsics import Size
+from camera.intrinsics import Size, intrinsics_of_focal_mm
 from camera.track import CameraTrack
 
 _FRAME = re.compile(r"frame(\d{1,9})")
@@ -107,8 +107,7 @@ def _lens(path: Path, frames: int) -> Float64[Tensor, "F 4"] | None:
     focal = _focal_mm(path)
     if focal is None:
         return None
-    norm = focal / _SENSOR_MM
-    return torch.tensor([norm, norm, 0.5, 0.5], dtype=torch.float64).expand(frames, 4).clone()
+    return intrinsics_of_focal_mm(focal, _SENSOR_MM, 1).expand(frames, 4).clone()
 
 
 def _notes(path: Path) -> tuple[str, ...]:

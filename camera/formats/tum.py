@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from camera.formats.array_parts import unit_rotation
 from camera.formats.core import Format, RawTrack, Request, Unstated
 from camera.formats.sample import Sample
 from camera.formats.text import Table, digits, read_table, read_text, require_growing, write_lines
@@ -75,15 +76,9 @@ def _recognise(sample: Sample, name: str) -> str | None:
 
 def _read(path: Path, request: Request, name: str) -> RawTrack:
     table = read_table(path, (_COLUMNS,), read_text(path))
-    norms = table.values[:, 4:].norm(dim=1)
-    wrong = (~((norms - 1).abs() < _NORM_TOLERANCE)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
-        raise ValueError(
-            f"{path}: line {table.lines[row]}: the quaternion {_NAMED[name]} has length {float(norms[row]):.3g}, "
-            "expected 1"
-        )
-    matrices = assemble(_rotations(table.values[:, 4:], name), table.values[:, 1:4])
+    ordered = table.values[:, 4:][:, list(_ORDERS[name])]
+    rotations = unit_rotation(ordered, [f"{path}: line {line} ({_NAMED[name]})" for line in table.lines])
+    matrices = assemble(rotations, table.values[:, 1:4])
     times = _times(path, table, request)
     counted = times is None and request.fps is None
     notes = ("its times are 0, 1, 2 ...; they are taken to be the numbers of the video's frames",) if counted else ()

@@ -16,10 +16,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.formats.array_parts import as_matrices, repeated
-from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, is_near_centre, to_pixels
+from camera.formats.core import DEFAULT_FPS, Format, RawTrack, Request, is_near_centre
 from camera.formats.npz import array_names, read_array, write_npy
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
+from camera.intrinsics import Size, to_pixels
 from camera.track import CameraTrack
 
 LINGBOT_SIZE = (480, 832)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from camera.formats.core import Format, RawTrack, Request, logger, to_pixels
+from camera.formats.array_parts import lens_of_matrices
+from camera.formats.core import Format, RawTrack, Request, logger
 from camera.formats.documents import entry, numbers, pose, read_json, table, write_json
 from camera.formats.sample import Sample
-from camera.intrinsics import Size
+from camera.intrinsics import Size, k_px_of
 from camera.track import CameraTrack
 
 FPS = 24.0
@@ -42,20 +43,21 @@ def _read(path: Path, request: Request) -> RawTrack:
         raise ValueError(f"{path}: expected the keys '0', '1', ... without a gap and nothing else")
     if not document:
         raise ValueError(f"{path}: no pose")
-    found, lenses = [], []
+    found, matrices = [], []
     for index in range(len(document)):
         where = f"{path}: {index}"
         latent = table(document[str(index)], where)
         found.append(pose(entry(latent, "extrinsic", where), f"{where}.extrinsic"))
-        k_px = numbers(entry(latent, "K", where), (3,), 3, f"{where}.K")
-        (fx, _, cx), (_, fy, cy) = k_px[0], k_px[1]
-        if min(fx, fy, cx, cy) <= 0:
-            raise ValueError(f"{where}.K: focal lengths and principal point must be above 0")
-        lenses.append([fx / (2 * cx), fy / (2 * cy), 0.5, 0.5])
+        matrices.append(numbers(entry(latent, "K", where), (3,), 3, f"{where}.K"))
+    lens_px = lens_of_matrices(torch.tensor(matrices, dtype=torch.float64), f"{path}: K")
+    aside = (lens_px[:, 2:] <= 0).any(dim=1).nonzero()
+    if len(aside):
+        raise ValueError(f"{path}: {int(aside[0])}.K: focal lengths and principal point must be above 0")
+    lens = torch.cat((lens_px[:, :2] / (2 * lens_px[:, 2:]), torch.full_like(lens_px[:, 2:], 0.5)), dim=1)
     return RawTrack(
         torch.stack(found),
         "opencv_c2w",
-        intrinsics=torch.tensor(lenses, dtype=torch.float64),
+        intrinsics=lens,
         fps=FPS,
         frame_step=FRAME_STEP,
         scale="relative",
@@ -66,12 +68,10 @@ def _write(track: CameraTrack, path: Path, size: Size | None) -> None:
     if not ((track.intrinsics[:, 2:] - 0.5).abs() <= _CENTRE).all():
         raise ValueError(f"{path}: WorldPlay puts the optical axis into the middle; this track's lies elsewhere")
     latents = _per_latent(track, path)
-    height, width = SIZE
-    pixels = to_pixels(latents.intrinsics, SIZE)
-    document = {
-        str(index): {"extrinsic": matrix, "K": [[fx, 0.0, width / 2], [0.0, fy, height / 2], [0.0, 0.0, 1.0]]}
-        for index, (matrix, (fx, fy, _, _)) in enumerate(zip(latents.c2w.tolist(), pixels.tolist(), strict=True))
-    }
+    lens = latents.intrinsics.clone()
+    lens[:, 2:] = 0.5
+    pairs = zip(latents.c2w.tolist(), k_px_of(lens, SIZE).tolist(), strict=True)
+    document = {str(index): {"extrinsic": matrix, "K": k_px} for index, (matrix, k_px) in enumerate(pairs)}
     write_json(path, document)
 
 

@@ -1,4 +1,6 @@
+import itertools
 import math
+import resource
 from dataclasses import replace
 
 import pytest
@@ -6,13 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camera import metrics
+from camera.intrinsics import fov_deg_of
 from camera.metrics import (
     ate,
     auc,
     cam_mc,
     evaluate,
     fov_error,
-    horizontal_fov_deg,
     jerk,
     rotation_error,
     rpe,
@@ -20,6 +23,7 @@ from camera.metrics import (
     static_score,
     translation_error,
 )
+from camera.poses import turn
 from camera.protocols import CAMI2V_ABS, CAMI2V_REL, MEAN_DEG, PROTOCOLS, Protocol
 from tests.camera.paths import panning, path, random_paths, scales, straight, transformed, vectors, wavy_pair
 
@@ -302,11 +306,35 @@ def test_the_field_of_view_of_a_zoom():
     # f/W = 0.5 sees 90 degrees, 0.5 / tan 30 sees 60
     wide = torch.tensor([[0.5, 0.9, 0.5, 0.5]], dtype=torch.float64)
     tele = torch.tensor([[0.5 / math.tan(math.pi / 6), 0.9, 0.5, 0.5]], dtype=torch.float64)
-    assert float(horizontal_fov_deg(wide)) == pytest.approx(90)
+    assert float(fov_deg_of(wide)) == pytest.approx(90)
     assert fov_error(tele, wide) == pytest.approx(30)
     assert fov_error(torch.cat((wide, tele)), torch.cat((wide, wide))) == pytest.approx(15)
     # with the axis at the left edge: 0 and atan(1 / 0.5)
     aside = torch.tensor([[0.5, 0.9, 0.0, 0.5]], dtype=torch.float64)
-    assert float(horizontal_fov_deg(aside)) == pytest.approx(math.degrees(math.atan(2)))
+    assert float(fov_deg_of(aside)) == pytest.approx(math.degrees(math.atan(2)))
     with pytest.raises(ValueError, match="1 estimated and 2 true"):
         fov_error(wide, torch.cat((wide, wide)))
+
+
+@pytest.mark.parametrize("most", [1, 7, 40])
+def test_the_auc_is_the_same_however_many_pairs_are_looked_at_at_once(monkeypatch, most):
+    """Pairs by their definition, i < j, each once; and their mean."""
+    true = straight(9, 1.0)
+    estimated = true.clone()
+    angles = torch.linspace(0, 0.5, 9, dtype=torch.float64)
+    estimated[:, :3, :3] = turn(torch.stack((0 * angles, angles, 0 * angles), dim=1))
+    whole = auc(estimated, true, 10)
+    monkeypatch.setattr(metrics, "_MOST_PAIRS", most)
+    parts = [zip(first.tolist(), second.tolist(), strict=True) for first, second in metrics._all_pairs(9)]
+    pairs = list(itertools.chain(*parts))
+    assert sorted(pairs) == list(itertools.combinations(range(9), 2))
+    assert auc(estimated, true, 10) == pytest.approx(whole, abs=1e-15)
+    assert 0 < whole < 1
+
+
+def test_the_auc_of_a_long_video_needs_little_memory():
+    """2,000 frames are 2 million pairs; 4 x 4 poses of them all would be 256 MB each, and there are several."""
+    true = straight(2000, 1.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert auc(true, true, 10) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200e3

@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
+from camera import timeline as timeline_module
 from camera.language import Move
+from camera.presets import preset_from_text
 from camera.rates import TURN
-from camera.rig import own_turns
+from camera.rig import own_turns, rig_poses
 from camera.timeline import amounts, extreme_times, intensities, joints, timeline
 from tests.camera.test_language import moves_of
 
@@ -80,3 +83,25 @@ def test_no_time_is_more_extreme_than_the_extreme_times(moves, column):
     slack = 1e-9 * (1 + np.abs(sampled).max())
     assert found.min() <= sampled.min() + slack and found.max() >= sampled.max() - slack
     assert math.isfinite(found.sum())
+
+
+@given(st.lists(short_moves, min_size=1, max_size=8))
+@settings(max_examples=12)
+def test_a_path_made_in_parts_is_the_path_made_at_once(moves):
+    """The same poses when no table may have more than 32 numbers, so that a part is a few times."""
+    line, times = timeline(moves), np.linspace(0, 6, 31)
+    whole = rig_poses(line, times)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timeline_module, "_LARGEST_TABLE", 32)
+        np.testing.assert_allclose(rig_poses(line, times), whole, rtol=0, atol=1e-12)
+
+
+def test_a_path_of_a_thousand_moves_needs_little_memory():
+    """A table of all times and moves is 7,200 x 8 x 1,200 numbers of 8 bytes here, 550 MB, and there were several."""
+    line = timeline(preset_from_text("handheld seconds=300"))
+    assert len(line.starts) == 1200
+    tracemalloc.start()
+    rig_poses(line, np.arange(4801) / 16)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camera import segments
 from camera.language import Move, parse
-from camera.segments import COMPONENTS, check_segments, motion_steps, speed_ratio
+from camera.segments import COMPONENTS, check_segments, motion_steps, segment_motions, speed_ratio
 from camera.trajectory import compile
 from tests.camera.paths import transformed
 from tests.camera.test_language import README_PROMPT, all_moves
@@ -181,6 +182,31 @@ def test_the_prompt_of_the_readme_is_followed_by_itself():
     assert [result.number for result in results] == [1, 2, 3]
     assert all(result.sign_accuracy == 1 for result in results)
     assert [result.joint_gain for result in results] == pytest.approx([1, 1, 1])
+
+
+def test_motions_are_those_of_the_checks():
+    """A truck of 0.2006 in each of 2 seconds, half of it under a pan: the overlap is in both, the rest is not."""
+    moves = [Move(1, 3, 1.0, "truckright"), Move(2, 4, 1.0, "stay", "right"), Move(6, 7, 1.0, "forward")]
+    track = compiled(*moves)
+    first, second = segment_motions(moves, track)
+    assert [first[:3], second[:3]] == [(1, 1.0, 3.0), (2, 2.0, 4.0)]
+    assert first.motion[COMPONENTS.index("yaw")] == pytest.approx(20)
+    assert second.motion[COMPONENTS.index("yaw")] == pytest.approx(40)
+    # along its own right, of which the pan takes the cosine: 0.2006 + 0.2006 * sin(20 deg) / 20 deg
+    turned = math.sin(math.radians(20)) / math.radians(20)
+    assert first.motion[COMPONENTS.index("x")] == pytest.approx(0.2006 * (1 + turned), rel=1e-4)
+    assert second.motion[COMPONENTS.index("x")] == pytest.approx(0.2006 * turned, rel=1e-3)
+    checks = check_segments(moves, track, track)
+    assert [list(check.commanded.values()) for check in checks] == [each.motion.tolist() for each in (first, second)]
+    assert segment_motions([], track) == []
+
+
+def test_the_steps_of_a_track_are_taken_a_few_times_whatever_the_number_of_segments(monkeypatch):
+    calls = []
+    monkeypatch.setattr(segments, "motion_steps", lambda track: calls.append(len(track)) or motion_steps(track))
+    moves = [Move(at / 8, (at + 1) / 8, 1.0, "forward" if at % 2 else "backward") for at in range(40)]
+    assert len(check(moves, moves)) == 40
+    assert len(calls) == 4
 
 
 @settings(max_examples=50)

@@ -145,7 +145,7 @@ def test_each_segment_of_the_readme_prompt_moves_as_told():
     assert (steps[16:64] > 0.005).all()
 
 
-def test_text_to_poses_to_text_to_poses_is_stable():
+def test_a_text_printed_again_compiles_to_the_same_poses():
     moves = parse(README_PROMPT)
     again = parse(format(moves))
     torch.testing.assert_close(compile(again, 81, FPS).c2w, compile(moves, 81, FPS).c2w, rtol=0, atol=1e-12)

@@ -1,7 +1,10 @@
+import itertools
+
 import pytest
 
 from camera.language import parse
 from camera.trajectory import compile
+from camera.words import EASES
 from tools.bench import bench_camera
 
 
@@ -10,7 +13,11 @@ def test_its_captions_are_different_legal_and_fill_the_video():
     assert len(set(captions)) == 60
     assert captions == bench_camera.make_captions(60, 5.0)
     moves = [parse(caption) for caption in captions]
-    assert {len(each) for each in moves} == {1, 2, 3, 4}
+    assert {len(each) for each in moves} == {1, 2, 3, 4, 5}
+    assert {move.ease for each in moves for move in each} == set(EASES)
+    assert {move.zoom.rstrip("0123456789.") for each in moves for move in each} == {"stay", "in", "out"}
+    overlapping = [each for each in moves if any(b.start < a.end for a, b in itertools.pairwise(each))]
+    assert 15 < len(overlapping) < 45
     for each in moves:
         assert each[0].start == 0 and each[-1].end == 5
         assert len(compile(each, 81, 16.0)) == 81

@@ -20,6 +20,7 @@ from camera.language import DIRECTIONS, ROTATIONS, Move, format, parse
 from camera.plucker import latent_rays
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
+from camera.words import EASES
 from common import cli
 from common.arguments import make_parser
 from common.logs import get_logger, setup_logging
@@ -29,6 +30,7 @@ logger = get_logger("bench_camera")
 _SCENE = "Take {}: a quiet street after rain, lanterns reflected in the wet stone; Camera:"
 _BATCHES_PER_PROCESS = 8
 _ZOOM = 1.5
+_SPEEDS = (0.5, 0.75, 0.6)
 
 
 class Shape(NamedTuple):
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     """Time each stage on one thread, then the whole way in several processes, and report the rates."""
     setup_logging()
     parser = make_parser("Captions per minute that parse, compile and turn to Plücker rays on the latent grid.")
-    parser.add_argument("--captions", type=int, default=400, help="number of different captions, 1 to 4 segments each")
+    parser.add_argument("--captions", type=int, default=400, help="number of different captions, 1 to 5 segments each")
     parser.add_argument("--repeats", type=int, default=7, help="rounds that are timed, after one that is not")
     parser.add_argument("--frames", type=int, default=81, help="video frames, 4n + 1")
     parser.add_argument("--fps", type=float, default=16.0, help="frames per second")
@@ -83,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 def make_captions(count: int, seconds: float) -> list[str]:
     """Different captions of 1 to 4 segments within `seconds`, the same in every run.
 
-    No more than 3/4 of the fastest speed, so that none of 5 seconds runs into the subject.
+    Half of the segments zoom and half draw their ease; in half of the captions one more segment turns the camera at the
+    same time as others. No more than 3/4 of the fastest speed, so that none of 5 seconds runs into a limit.
     """
     chance = random.Random(0)
     captions = []
@@ -91,11 +94,30 @@ def make_captions(count: int, seconds: float) -> list[str]:
         segments = chance.randint(1, 4)
         joints = [seconds * joint / segments for joint in range(segments + 1)]
         moves = [
-            Move(start, end, chance.choice((0.5, 0.75, 0.6)), _direction(chance), chance.choice(ROTATIONS))
+            Move(
+                start,
+                end,
+                chance.choice(_SPEEDS),
+                _direction(chance),
+                chance.choice(ROTATIONS),
+                *_zoom_and_ease(chance),
+            )
             for start, end in pairwise(joints)
         ]
+        if chance.random() < 0.5:
+            begin = seconds * chance.choice((0, 0.25, 0.5))
+            moves.append(Move(begin, seconds, chance.choice(_SPEEDS), "stay", _turn(chance), ease=chance.choice(EASES)))
         captions.append(f"{_SCENE.format(index)} {format(moves)}")
     return captions
+
+
+def _zoom_and_ease(chance: random.Random) -> tuple[str, str]:
+    zoom = chance.choice(("in", "out", "in7.5", "out12")) if chance.random() < 0.5 else "stay"
+    return zoom, chance.choice(EASES) if chance.random() < 0.5 else "linear"
+
+
+def _turn(chance: random.Random) -> str:
+    return f"{chance.choice(ROTATIONS[:-1])}{chance.randint(1, 30)}"
 
 
 def _direction(chance: random.Random) -> str:

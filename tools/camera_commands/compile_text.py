@@ -77,20 +77,18 @@ def _warn(moves: "list[Move]", frames: int, fps: float) -> None:
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:
     """One row for each time at which the video shows a move or several, and one for the whole path."""
-    from camera.segments import COMPONENTS, check_segments, motion_steps
+    from camera.segments import COMPONENTS, motion_steps, segment_motions
 
-    last = float(track.times[-1])
+    found = segment_motions(moves or [], track) if len(track) > 1 else []
     spans: dict[tuple[float, float], list[int]] = {}
-    unseen: list[int] = []
-    for number, move in enumerate(moves or [], start=1):
-        seen = move.start < last and len(track) > 1
-        (spans.setdefault((move.start, min(move.end, last)), []) if seen else unseen).append(number)
-    # one of those that run at the same time is enough: its check is of all the motion there is
-    first = [moves[numbers[0] - 1] for numbers in spans.values()] if moves else []
-    checks = check_segments(first, track, track) if first else []
+    motions: dict[tuple[float, float], dict[str, float]] = {}
+    for each in found:
+        spans.setdefault((each.start, each.end), []).append(each.number)
+        motions[each.start, each.end] = dict(zip(COMPONENTS, each.motion.tolist(), strict=True))
     rows = [["segment", "seconds", "the camera"]]
-    for (span, numbers), check in zip(spans.items(), checks, strict=True):
-        rows.append([_joined(numbers), f"{span[0]:g} to {span[1]:g}", motion_words(check.commanded)])
+    for span, numbers in spans.items():
+        rows.append([_joined(numbers), f"{span[0]:g} to {span[1]:g}", motion_words(motions[span])])
+    unseen = sorted(set(range(1, len(moves or []) + 1)) - {each.number for each in found})
     rows += [[_joined(unseen), "-", "after the last frame"]] if unseen else []
     whole: dict[str, float] = dict(zip(COMPONENTS, motion_steps(track).sum(dim=0).tolist(), strict=True))
     rows.append(["whole", f"{float(track.times[0]):g} to {float(track.times[-1]):g}", motion_words(whole)])
@@ -105,8 +103,8 @@ def _joined(numbers: list[int]) -> str:
 
 
 def _lens(track: "CameraTrack") -> str:
-    from camera.metrics import horizontal_fov_deg
+    from camera.intrinsics import fov_deg_of
 
-    fov = horizontal_fov_deg(track.intrinsics[[0, -1]]).tolist()
+    fov = fov_deg_of(track.intrinsics[[0, -1]]).tolist()
     same = abs(fov[0] - fov[1]) < 0.05
     return f"field of view {fov[0]:.1f}°" + ("" if same else f" to {fov[1]:.1f}°")

@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from camera.formats import load_trajectory, recognise, save_trajectory
 from tests.camera.formats.tracks import close, lens, moved, random_track, random_tracks
 
+# 90 degrees
+ANGLE_X, ANGLE_Y = {"camera_angle_x": math.pi / 2}, {"camera_angle_y": math.pi / 2}
+
 
 def write(path, document):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +111,14 @@ def test_nerfstudio_frames_override_and_the_field_of_view_is_full(tmp_path):
     close(track.intrinsics[0], [0.5, 320 / 480, 0.5, 0.5])
     close(track.intrinsics[1], [1.0, 640 / 480, 0.5, 0.5])
     close(track.rebased().c2w[1, :3, 3], [1.0, 0.0, 0.0])
+
+
+def test_nerfstudio_a_frames_own_angle_wins_over_the_shared_focal_length(tmp_path):
+    # 90 degrees across: half of 640 pixels; down it is the shared length, until the frame states that too
+    frames = [{"transform_matrix": identity(), **own} for own in ({}, ANGLE_X, {**ANGLE_X, **ANGLE_Y}, {"fl_x": 640})]
+    document = {"fl_x": 500, "fl_y": 500, "camera_angle_x": 1.0, "w": 640, "h": 480, "frames": frames}
+    focals = load_trajectory(write(tmp_path / "a.json", document), fps=10).intrinsics[:, :2]
+    close(focals * torch.tensor([640.0, 480.0]).double(), [[500, 500], [320, 500], [320, 240], [640, 500]])
 
 
 def test_nerfstudio_sizes_of_frames_may_differ(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import time
 import zipfile
 
 import numpy as np
@@ -62,6 +63,10 @@ def test_a_file_cut_at_any_byte_or_with_too_many_is_refused(tmp_path):
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 4, 4), }"), "header is damaged"),
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': __import__('os'), }"), "header is damaged"),
         (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2 4, 4), }"), "header is damaged"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2,, 4), }"), "no shape is"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (,), }"), "no shape is"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (2LL, 4), }"), "no shape is"),
+        (header("{'descr': '<f8', 'fortran_order': False, 'shape': (1" + "0" * 18 + ",), }"), "no shape is"),
         (header("{'descr': '<f8', 'shape': (2, 4, 4), }"), "header is damaged"),
         (b"\x93NUMPY\x09\x00" + bytes(200), "header of version 9"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(200), "and 4294967295 bytes"),
@@ -73,6 +78,23 @@ def test_a_header_is_not_believed(tmp_path, content, words):
     with pytest.raises(ValueError, match=words) as caught:
         read_array(tmp_path / "a.npy", "", (None, 4, 4))
     assert "a.npy" in str(caught.value)
+
+
+@pytest.mark.parametrize("shape, sides", [("()", ()), ("(3,)", (3,)), ("(2L, 3L)", (2, 3)), ("( 2 ,3 )", (2, 3))])
+def test_shapes_as_numpy_has_written_them(tmp_path, shape, sides):
+    (tmp_path / "a.npy").write_bytes(header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"))
+    assert read_header(tmp_path / "a.npy", "").shape == sides
+
+
+@pytest.mark.parametrize("blanks", [3_900, 60_000])
+def test_a_header_of_blanks_takes_no_time(tmp_path, blanks):
+    """A pattern that may split blanks in two ways needs 50 s for 60,000 of them; the first length is still read."""
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape':(1" + b" " * blanks + b"}"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text)
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="header is damaged" if blanks < 4_000 else "60052 bytes"):
+        read_header(tmp_path / "a.npy", "")
+    assert time.process_time() - begin < 0.1
 
 
 def test_an_archive_cut_at_any_byte_is_refused(tmp_path):

@@ -279,7 +279,7 @@ def test_marks_line_ends_comments_and_blanks_do_not_matter(tmp_path):
 
 def test_a_quaternion_of_another_length_is_named(tmp_path):
     file = write(tmp_path / "t.txt", f"0.0 {IDENTITY}", "0.5 0 0 0 0 0 0 2", f"0.6 {IDENTITY}")
-    with pytest.raises(ValueError, match=r"line 2: the quaternion qx qy qz qw has length 2, expected 1"):
+    with pytest.raises(ValueError, match=r"line 2 \(qx qy qz qw\): its quaternion has length 2, expected 1"):
         load_trajectory(file)
     late = write(tmp_path / "l.txt", f"0.5 {IDENTITY}", f"0.5 {IDENTITY}")
     with pytest.raises(ValueError, match=r"line 2: time 0.5 is not later than 0.5"):
