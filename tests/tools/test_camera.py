@@ -13,9 +13,8 @@ from camera.metrics import ate
 from camera.poses import rotation_angle
 from camera.track import CameraTrack
 from camera.trajectory import compile
-from common import cli
 from tests.camera.test_language import README_PROMPT
-from tools.camera import COMMANDS, main
+from tools.camera import COMMANDS
 from tools.camera_commands.output import motion_words, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,26 +28,6 @@ def segment(start, end, direction="stay", rotate="stay", speed="high", more=""):
 
 
 RIGHT = segment(0, 5, "right")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command as the shell would; returns exit code, standard output, standard error."""
-
-    def runner(*words):
-        code = cli.run(lambda: main([str(word) for word in words]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return runner
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """A camera cache of an orbit to the right, on disk."""
-    track = compile(parse(RIGHT), 81, 16.0)
-    track.save(tmp_path / "plan.safetensors")
-    return tmp_path / "plan.safetensors"
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=["all", *COMMANDS])

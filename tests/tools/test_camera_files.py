@@ -12,31 +12,11 @@ from camera.language import Move, format, parse
 from camera.poses import rotation_angle
 from camera.track import CameraTrack
 from camera.trajectory import compile
-from common import cli
 from common.arguments import CONVERT_FLAGS
 from common.weights import read_metadata
-from tools.camera import build_parser, main
+from tools.camera import build_parser
 
 RIGHT = format([Move(0, 5, 1.0, "right")])
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command as the shell would; returns exit code, standard output, standard error."""
-
-    def runner(*words):
-        code = cli.run(lambda: main([str(word) for word in words]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return runner
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """A camera cache of an orbit to the right, on disk."""
-    compile(parse(RIGHT), 81, 16.0).save(tmp_path / "plan.safetensors")
-    return tmp_path / "plan.safetensors"
 
 
 def transforms(path, track, size, convention="opengl_c2w"):
@@ -57,6 +37,11 @@ def test_convert_keeps_the_lens_when_the_picture_shrinks(run, tmp_path):
     code, _, err = run("convert", tmp_path / "t.json", tmp_path / "half", "--to", "colmap", "--size", 540, 960)
     assert code == 0, err
     assert pinhole(tmp_path / "half") == pytest.approx([960, 540, 500, 500, 480, 270])
+    assert "not square" not in err
+    assert (
+        "its pixels are not square (fx 500, fy 250): the lens is of another shape than --size 270 960"
+        in run("convert", tmp_path / "t.json", tmp_path / "flat", "--to", "colmap", "--size", 270, 960)[2]
+    )
     # against what the file states: the user's word, but not in silence
     wrong = ["--from_size", 540, 960, "--size", 540, 960]
     code, _, err = run("convert", tmp_path / "t.json", tmp_path / "same", "--to", "colmap", *wrong)

@@ -5,9 +5,6 @@ import os
 
 import pytest
 
-from common import cli
-from tools.camera import main
-
 
 def segment(start, end, direction, speed="high"):
     return (
@@ -17,18 +14,6 @@ def segment(start, end, direction, speed="high"):
 
 
 RIGHT = segment(0, 5, "right")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command as the shell would; returns exit code, standard output, standard error."""
-
-    def runner(*words):
-        code = cli.run(lambda: main([str(word) for word in words]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return runner
 
 
 def test_a_length_that_no_video_has_is_refused_by_every_command(run):
