@@ -112,7 +112,7 @@ def test_the_readme_names_no_option_that_is_not_there():
         "--num_machines",
         "--quiet",
     }
-    for path in (ROOT / "tools").glob("*.py"):
+    for path in (ROOT / "tools").rglob("*.py"):
         known |= set(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]:
         named = set(re.findall(r"(?<![\w-])(--[a-z]\w+(?:-\w+)*)", page.read_text(encoding="utf-8")))
