@@ -79,15 +79,15 @@ def describe(track: CameraTrack, tolerance: float = 1e-9) -> list[Move]:
 
     Args:
         track: any camera track; a lens that moves or changes its aspect has no words.
-        tolerance: largest error of an entry of a pose and of the focal factor, above 0. A track read from a float32
-            file needs about 1e-6.
+        tolerance: largest error of an entry of a pose and of the focal factor, above 0 and up to 1. A track
+            read from a float32 file needs about 1e-6.
 
     Raises:
         ValueError: the language cannot say it: the camera comes nearer than MIN_DISTANCE to the point it looks at, a
             rate is above the language's largest, the lens gets too wide or changes otherwise than by zooming.
     """
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise ValueError(f"tolerance {tolerance}: expected a number above 0")
+    if not 0 < tolerance <= 1:
+        raise ValueError(f"tolerance {tolerance}: expected a number above 0 and up to 1")
     poses = track.rebased().c2w.cpu().numpy()
     times = (track.times - track.times[0]).cpu().numpy()
     goal = _Goal(times, poses, _zoom_factors(track, tolerance), tolerance)

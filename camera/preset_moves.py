@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from camera.language import Move
+from camera.lint import Limits
 from camera.rates import APPROACH_PER_S, AZIMUTH_DEG_PER_S, START_DISTANCE, TRUCK_PER_S
 
 _ORBIT_DEG, _ARC_DEG = 360.0, 45.0
-_LEAST_LEFT = 0.4
-"""Share of the distance or focal length that a preset without a stated speed leaves."""
+# largest rate of a move of ease inout over its mean rate
+_ARC_PEAK = 1.5
+# what the linter would call too much is done only when it is asked for
+_LIMITS = Limits()
+NEARING = 0.6
+"""Share of the distance or focal length that a preset without a stated speed uses up at most."""
+ZOOMING_IN = _LIMITS.zoom_factor - 1
+"""Share of the focal length that a preset without a stated speed adds at most."""
 _SPIRAL_END = 0.5
 _CRANE_PIECE_S = 0.25
 _TREMBLE_S = 0.5
@@ -32,16 +39,16 @@ class Wish:
     seed: int = 0
 
 
-def path(wish: Wish, direction: str, zoom: str, limited: bool) -> list[Move]:
-    """One move; a limited one slows down so as to end with _LEAST_LEFT of what it uses up."""
-    return [Move(0, wish.seconds, _speed(wish, limited), direction, "stay", zoom)]
+def path(wish: Wish, direction: str, zoom: str, most: float) -> list[Move]:
+    """One move; it slows down so as to change the distance or focal length by the share `most` at most."""
+    return [Move(0, wish.seconds, _speed(wish, most), direction, "stay", zoom)]
 
 
-def _speed(wish: Wish, limited: bool) -> float:
+def _speed(wish: Wish, most: float = math.inf) -> float:
     if wish.speed is not None:
         return wish.speed
     share_per_s = APPROACH_PER_S / START_DISTANCE
-    return min(1.0, (1 - _LEAST_LEFT) / (share_per_s * wish.seconds)) if limited else 1.0
+    return min(1.0, most / (share_per_s * wish.seconds))
 
 
 def turn(wish: Wish, word: str) -> list[Move]:
@@ -57,34 +64,36 @@ def roll(wish: Wish) -> list[Move]:
 
 def orbit(wish: Wish) -> list[Move]:
     """Round the subject at an even speed."""
-    return [Move(0, wish.seconds, _azimuth_speed(wish, _ORBIT_DEG), wish.side)]
+    return [Move(0, wish.seconds, _azimuth_speed(wish, _ORBIT_DEG, peak=1.0), wish.side)]
 
 
 def arc(wish: Wish) -> list[Move]:
     """A part of a round, eased."""
-    return [Move(0, wish.seconds, _azimuth_speed(wish, _ARC_DEG), wish.side, ease="inout")]
+    return [Move(0, wish.seconds, _azimuth_speed(wish, _ARC_DEG, _ARC_PEAK), wish.side, ease="inout")]
 
 
-def _azimuth_speed(wish: Wish, degrees: float) -> float:
-    return (degrees if wish.degrees is None else wish.degrees) / wish.seconds / AZIMUTH_DEG_PER_S
+def _azimuth_speed(wish: Wish, degrees: float, peak: float) -> float:
+    """By the degrees that are wished, or by `degrees`, or as far as the linter's limit allows."""
+    least = min(degrees, _LIMITS.turn_deg_per_s / peak * wish.seconds)
+    return (least if wish.degrees is None else wish.degrees) / wish.seconds / AZIMUTH_DEG_PER_S
 
 
 def spiral(wish: Wish) -> list[Move]:
     """Round the subject and nearer."""
-    nearing = (1 - _SPIRAL_END) * START_DISTANCE / wish.seconds / APPROACH_PER_S
+    nearing = min((1 - _SPIRAL_END) * START_DISTANCE / wish.seconds, _LIMITS.move_per_s) / APPROACH_PER_S
     return [*orbit(wish), Move(0, wish.seconds, nearing, "forward")]
 
 
 def dolly_zoom(wish: Wish) -> list[Move]:
     """Distance and focal length shrink or grow by the same share (the "Vertigo" shot)."""
     direction, zoom = ("forward", "out") if wish.side == "in" else ("backward", "in")
-    return path(wish, direction, zoom, limited=wish.side == "in")
+    return path(wish, direction, zoom, NEARING if wish.side == "in" else ZOOMING_IN)
 
 
 def crane(wish: Wish) -> list[Move]:
     """One straight move, and turns the other way that meet the subject's direction at the end of each short piece."""
     direction, tilt = ("pedestalup", "down") if wish.side == "up" else ("pedestaldown", "up")
-    speed = _speed(wish, limited=False)
+    speed = _speed(wish)
     joints = _even_times(wish.seconds, _CRANE_PIECE_S)
     angles = [math.degrees(math.atan2(TRUCK_PER_S * speed * time, START_DISTANCE)) for time in joints]
     moves = [Move(0, wish.seconds, speed, direction)]
@@ -96,7 +105,7 @@ def crane(wish: Wish) -> list[Move]:
 def handheld(wish: Wish) -> list[Move]:
     """Eased swings between random places near the start, so that the camera stands for a moment at each."""
     rng = random.Random(wish.seed)
-    strength = _speed(wish, limited=False)
+    strength = _speed(wish)
     moves: list[Move] = []
     places = [(0.0, 0.0)] * len(_SWINGS)
     for start, end in pairwise(_even_times(wish.seconds, _TREMBLE_S)):

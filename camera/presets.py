@@ -3,6 +3,7 @@
 Every preset is a list of `Move`, so it can be printed, changed by hand and put into a caption.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +35,8 @@ class Preset:
     """Allowed values of the option `side`, the default first."""
 
 
-def _path(description: str, direction: str, zoom: str = "stay", limited: bool = False) -> Preset:
-    return Preset(description, partial(made.path, direction=direction, zoom=zoom, limited=limited))
+def _path(description: str, direction: str, zoom: str = "stay", most: float = math.inf) -> Preset:
+    return Preset(description, partial(made.path, direction=direction, zoom=zoom, most=most))
 
 
 def _turn(description: str, word: str) -> Preset:
@@ -43,9 +44,14 @@ def _turn(description: str, word: str) -> Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "orbit": Preset("Goes once round the subject, or `degrees` of it.", made.orbit, ("side", "degrees"), _LEVEL),
+    "orbit": Preset(
+        "Goes once round the subject (not above 60 degrees/s), or `degrees` of it.",
+        made.orbit,
+        ("side", "degrees"),
+        _LEVEL,
+    ),
     "arc": Preset("Goes 45 degrees, or `degrees`, round the subject, softly.", made.arc, ("side", "degrees"), _LEVEL),
-    "dolly-in": _path("Goes straight towards the subject.", "forward", limited=True),
+    "dolly-in": _path("Goes straight towards the subject.", "forward", most=made.NEARING),
     "dolly-out": _path("Goes straight away from the subject.", "backward"),
     "truck-left": _path("Goes straight to the left, without turning.", "truckleft"),
     "truck-right": _path("Goes straight to the right, without turning.", "truckright"),
@@ -67,8 +73,8 @@ PRESETS: dict[str, Preset] = {
         ("speed", "side"),
         ("up", "down"),
     ),
-    "zoom-in": _path("Lengthens the focal length.", "stay", "in"),
-    "zoom-out": _path("Shortens the focal length.", "stay", "out", limited=True),
+    "zoom-in": _path("Lengthens the focal length.", "stay", "in", made.ZOOMING_IN),
+    "zoom-out": _path("Shortens the focal length.", "stay", "out", made.NEARING),
     "dolly-zoom": Preset(
         "Nears the subject (in) or leaves it (out) and zooms the other way, so that its size stays.",
         made.dolly_zoom,
@@ -76,7 +82,7 @@ PRESETS: dict[str, Preset] = {
         ("in", "out"),
     ),
     "spiral": Preset(
-        "Goes once, or `degrees`, round the subject and to half its distance.",
+        "Goes as an orbit, or `degrees`, round the subject and to half its distance.",
         made.spiral,
         ("side", "degrees"),
         _LEVEL,
@@ -103,10 +109,11 @@ def preset(
         name: one of PRESETS.
         seconds: duration, above 0 and up to MAX_SECONDS.
         speed: multiplier as in the language. None is "high" (1), but for moves that would run into a limit (nearing
-            the subject, zooming out) as slow as it takes to keep 40 % of the distance or focal length. For
-            handheld it multiplies how far it trembles.
+            the subject, zooming out) as slow as it takes to keep 40 % of the distance or focal length, and for
+            zooming in to end with three times the focal length. For handheld it multiplies how far it trembles.
         side: to which side, for presets that have sides.
-        degrees: how far in all, above 0; not together with a speed.
+        degrees: how far in all, above 0; not together with a speed. None is a full round (arc: 45 degrees), or as
+            much of it as `camera.lint.Limits` calls not too fast.
         seed: of handheld, 0 or more; None is 0.
 
     Raises:

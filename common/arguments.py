@@ -11,6 +11,14 @@ from common.files import require_file
 ROOT = Path(__file__).resolve().parents[1]
 """The repository: default paths are relative to it, whatever the working directory."""
 
+CONVERT_FLAGS = {
+    "convention": "--convention NAME",
+    "fps": "--fps FPS",
+    "size": "--from_size HEIGHT WIDTH",
+    "format": "--from FORMAT",
+}
+"""What states to `tools/camera.py convert` what a pose file leaves open, by `camera.formats.Unstated.argument`."""
+
 HIGHEST = {"fps": 1000, "seed": 2**63 - 1}
 """Beyond these, video files and random generators overflow."""
 
@@ -110,17 +118,19 @@ def add_caching(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep_cache", action="store_true", help="do not delete caches of items no longer in the set")
 
 
-def add_intrinsics(parser: argparse.ArgumentParser) -> None:
-    """`--intrinsics` and `--fov_deg`: the lens, where no file states it."""
+def add_intrinsics(parser: argparse._ActionsContainer, prefix: str = "") -> None:
+    """`--intrinsics` and `--fov_deg`, with `prefix` before their names: the lens, where no file states it."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--intrinsics",
+        f"--{prefix}intrinsics",
         type=float,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
         help="lens of the source picture, divided by its width and height",
     )
-    group.add_argument("--fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees")
+    group.add_argument(
+        f"--{prefix}fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees"
+    )
 
 
 def check_ranges(args: argparse.Namespace, **lowest: float | None) -> None:
@@ -138,24 +148,27 @@ def check_ranges(args: argparse.Namespace, **lowest: float | None) -> None:
                 raise ValueError(f"--{flag} {value}: expected {wanted}{limit}")
 
 
-def lens_of(args: argparse.Namespace) -> float | tuple[float, float, float, float]:
+def lens_of(args: argparse.Namespace, prefix: str = "") -> float | tuple[float, float, float, float]:
     """What `--intrinsics` or `--fov_deg` say: normalised fx, fy, cx, cy, or a horizontal field of view in degrees.
 
     Raises:
         ValueError: the angle or a focal length is out of range.
     """
-    if args.intrinsics is None:
-        if not 0 < args.fov_deg < 180:
-            raise ValueError(f"--fov_deg {args.fov_deg:g}: expected an angle between 0 and 180 degrees")
-        return args.fov_deg
-    fx, fy, cx, cy = args.intrinsics
+    intrinsics, fov_deg = getattr(args, f"{prefix}intrinsics"), getattr(args, f"{prefix}fov_deg")
+    if intrinsics is None:
+        if not 0 < fov_deg < 180:
+            raise ValueError(f"--{prefix}fov_deg {fov_deg:g}: expected an angle between 0 and 180 degrees")
+        return fov_deg
+    fx, fy, cx, cy = intrinsics
     if not (0 < cx < 1 and 0 < cy < 1):
         raise ValueError(
-            f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the optical axis must lie in the picture, CX and CY between "
-            "0 and 1; divide pixels by width and height"
+            f"--{prefix}intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the optical axis must lie in the picture, CX and CY "
+            "between 0 and 1; divide pixels by width and height"
         )
     if not (0 < fx < math.inf and 0 < fy < math.inf):
-        raise ValueError(f"--intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be finite and above 0")
+        raise ValueError(
+            f"--{prefix}intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be finite and above 0"
+        )
     return fx, fy, cx, cy
 
 

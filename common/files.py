@@ -41,8 +41,8 @@ def atomic_paths(paths: Iterable[str | Path]) -> Iterator[tuple[Path, ...]]:
     except BaseException as error:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            _name_target(error, dict(zip(map(str, temporaries), named, strict=False)))
+        if isinstance(error, OSError) and temporaries:
+            _name_target(error, dict(zip(map(str, temporaries), named[: len(temporaries)], strict=True)))
         raise
 
 
@@ -68,9 +68,9 @@ def _temporary_beside(target: Path, path: str | Path) -> Path:
 
 def _name_target(error: OSError, named: Mapping[str, str | Path]) -> None:
     """Put the name that the user knows, by that of its temporary file, in place of that or of none."""
-    path = next(iter(named.values())) if error.filename is None and named else named.get(error.filename)
-    if path is None:
+    if error.filename is not None and error.filename not in named:
         return
+    path = next(iter(named.values())) if error.filename is None else named[error.filename]
     told = error.args and str(path) in str(error)
     if error.strerror is not None:
         error.filename = str(path)

@@ -14,6 +14,7 @@ from camera.language import CameraTextError, has_camera, parse
 from camera.plucker import latent_rays
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
+from common.arguments import CONVERT_FLAGS
 from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.fingerprint import file_fingerprint, text_fingerprint
@@ -22,13 +23,6 @@ from dataset.sources import ItemGroup, MediaItem, shorten
 logger = get_logger("dataset")
 
 _SHOWN_MISTAKES = 5
-_FLAGS = {
-    "convention": "--convention NAME",
-    "fps": "--fps FPS",
-    "size": "--from_size HEIGHT WIDTH",
-    "format": "--from FORMAT",
-}
-"""How `tools/camera.py convert` spells what a file leaves open."""
 _FOLDER_FILES = {".txt", ".bin", ".npy", ".npz"}
 """What the formats that are folders consist of."""
 
@@ -69,8 +63,9 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
     except Unstated as error:
         raise ValueError(
             f"{item.where}: {item.path.name}: {error}. For a data set it is said once, when the file is converted: "
-            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors {_FLAGS[error.argument]}, with --fps "
-            f"{info.fps:g} if the file has no times; then name OUT.safetensors instead"
+            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors "
+            f"{CONVERT_FLAGS[error.argument]}, with --fps {info.fps:g} if the file has no times; then name "
+            "OUT.safetensors instead"
         ) from None
     except ValueError as error:
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None

@@ -1,7 +1,7 @@
 """Camera trajectories without a GPU: check texts, compile, convert, describe and compare paths.
 
     tools/camera.py check "<starttime>0</starttime> ..."      find every mistake of a camera text
-    tools/camera.py compile "orbit seconds=4" -o orbit.txt    what moves, how far; write a pose file
+    tools/camera.py compile "orbit degrees=90" -o orbit.txt   what moves, how far; write a pose file
     tools/camera.py convert poses.json out.safetensors        between the formats that `formats` lists
     tools/camera.py compare estimated.npz true.safetensors    the published metrics, each in its own protocol
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from camera.formats.realcam import Clip, clip_track, parse_clip, read_clips
 from common import cli
-from common.arguments import make_parser
+from common.arguments import make_parser, named
 from common.files import require_file
 from common.logs import get_logger, setup_logging
 from common.media import probe_video
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     source = require_file(args.npz, "RealCam-Vid file")
     settings = Settings(
         source.name,
-        output_folder(args.output_dir),
+        output_folder(named(args.output_dir, "--output_dir")),
         args.fps,
         Path(args.video_root) if args.video_root else None,
         args.metric,
@@ -73,17 +73,18 @@ def main(argv: list[str] | None = None) -> int:
             continue
         lines.append(line)
         kept += was_there
-    write_lines(settings.folder / _JSONL, lines)
+    if lines:
+        write_lines(settings.folder / _JSONL, lines)
     for reason in refused[:_SHOWN]:
         logger.warning(reason)
     if len(refused) > _SHOWN:
         logger.warning(f"... and {len(refused) - _SHOWN} more")
+    if not lines:
+        raise ValueError(f"{source}: none of its {len(records)} clips could be converted; nothing was listed")
     logger.info(
         f"{len(records)} clips: {len(lines) - kept} converted, {kept} there already, {len(refused)} left out; "
         f"listed in {settings.folder / _JSONL}"
     )
-    if not lines:
-        raise ValueError(f"{source}: none of its {len(records)} clips could be converted; the reasons are above")
     return 0
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from camera.intrinsics import default_intrinsics
 from camera.language import Move
 from camera.poses import invert
 from camera.presets import PRESETS, preset_from_text
@@ -48,6 +49,8 @@ _PRESET_OPTIONS = {
 }
 _FPS = 24.0
 _ASPECT = 16 / 9
+_ROUND_S = 6
+"""In which the presets that go round get all the way round."""
 _FRUSTUM = 0.22
 _NEAR = 0.02
 _BOX, _FLOOR, _WALL, _FRONT = "#1f6fb4", "#b9b9b9", "#d9a441", "#c8372d"
@@ -67,7 +70,7 @@ def pictures() -> dict[str, tuple[str, list[Move]]]:
     words["stay"] = Move(0, 1, 1.0, "stay")
     titled = {name: (f"{name.replace('-', ' ')}, {move.end:g} s", [move]) for name, move in words.items()}
     for name, found in PRESETS.items():
-        seconds = 4 if "degrees" in found.options else 2
+        seconds = _ROUND_S if name in ("orbit", "spiral") else 4 if "degrees" in found.options else 2
         text = f"{name} seconds={seconds} {_PRESET_OPTIONS.get(name, '')}".rstrip()
         titled[f"preset-{name}"] = f"preset {text}", preset_from_text(text)
     return titled
@@ -76,7 +79,7 @@ def pictures() -> dict[str, tuple[str, list[Move]]]:
 def draw(title: str, moves: list[Move], path: Path) -> None:
     """Write one picture, atomically."""
     seconds = max(move.end for move in moves)
-    track = compile_moves(moves, round(seconds * _FPS) + 1, _FPS)
+    track = compile_moves(moves, round(seconds * _FPS) + 1, _FPS, default_intrinsics(_ASPECT))
     figure = Figure(figsize=(9.0, 2.05), dpi=72, layout="constrained")
     axes = figure.subplots(1, 4, width_ratios=(1.0, 1.25, 1.25, 1.25))
     _draw_path(axes[0], track)

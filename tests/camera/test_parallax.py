@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from camera.intrinsics import default_intrinsics
@@ -72,6 +72,8 @@ def test_a_point_of_the_plane_is_seen_where_the_pinhole_puts_it(scene, turned, m
     track = track_to(pose(turned, moved), LENS * torch.tensor([zoom, zoom, 1.0, 1.0]).double())
     x, y = 112.0, 55.0
     expected = seen_at(x, y, DISTANCE, track)
+    # a spot that the border cuts has its middle elsewhere
+    assume(11 < expected[0] < WIDTH - 11 and 11 < expected[1] < HEIGHT - 11)
     found = found_near(frames_of(spot(x, y), track, scene)[1], *expected)
     assert math.dist(found, expected) < 0.5
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera.language import format, parse
+from camera.lint import lint
 from camera.poses import invert, rotation_angle
 from camera.presets import PRESETS, preset, preset_from_text
 from camera.trajectory import START_DISTANCE, compile
@@ -38,6 +39,24 @@ def test_every_preset_is_text_of_the_language_and_compiles(name, seconds):
     compile(moves, 81, 80 / seconds)
 
 
+SIDES = [(name, {}) for name in PRESETS] + [("dolly-zoom", {"side": "out"}), ("crane", {"side": "down"})]
+
+
+@pytest.mark.parametrize(("name", "options"), SIDES)
+@pytest.mark.parametrize("frames", [3, 9, 33, 81, 161, 481])
+def test_no_preset_is_odd_unless_it_is_asked_to_be(name, options, frames):
+    seconds = (frames - 1) / 16
+    found = lint(preset(name, seconds, **options), frames, 16)
+    # handheld and spiral are made of moves at the same time
+    assert {finding.kind for finding in found} <= {"overlap"}
+
+
+def test_a_preset_does_what_it_is_asked_to_and_the_linter_tells():
+    assert [finding.kind for finding in lint(preset("orbit", 5, degrees=360), 81, 16)] == ["fast"]
+    # a full round once there is time for it
+    near(track_of("orbit", 6.0, 97).c2w[-1], torch.eye(4), 1e-7)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_described_in_one_line(name):
     assert PRESETS[name].description.endswith(".") and len(PRESETS[name].description) < 100
@@ -45,7 +64,9 @@ def test_every_preset_is_described_in_one_line(name):
 
 # name, options, where the camera ends (x, y, z), where its optical axis points
 ENDS = [
-    ("orbit", {}, (0, 0, 0), (0, 0, 1)),
+    # 60 degrees a second
+    ("orbit", {}, (-R * math.sqrt(0.75), 0, 0.5 * R), (math.sqrt(0.75), 0, 0.5)),
+    ("orbit", {"degrees": 360}, (0, 0, 0), (0, 0, 1)),
     ("orbit", {"degrees": 90, "side": "right"}, (R, 0, R), (-1, 0, 0)),
     ("orbit", {"degrees": 90, "side": "left"}, (-R, 0, R), (1, 0, 0)),
     ("arc", {"degrees": 180}, (0, 0, 2 * R), (0, 0, -1)),
@@ -83,7 +104,7 @@ def test_a_roll_turns_the_picture(side, sign):
 
 
 def test_an_orbit_keeps_the_subject_in_the_middle_all_the_way_round():
-    track = track_of("orbit")
+    track = track_of("orbit", degrees=360)
     near(seen(track), [[0, 0, R]] * 81)
     turned = rotation_angle(track.c2w[:-1, :3, :3].mT @ track.c2w[1:, :3, :3])
     near(turned, [2 * math.pi / 80] * 80)

@@ -141,7 +141,7 @@ def test_what_the_video_cannot_say_is_refused_with_the_command(project):
         cached(project, "bare poses.npy")
     assert f"camera.py convert '{project.root}/bare poses.npy' OUT.safetensors --convention NAME" in str(caught.value)
     # pixels of the small picture that a network saw are not the video's
-    with pytest.raises(ValueError, match=r"that of its video does not fit them.* OUT\.safetensors --from_size HEIGHT WIDTH"):
+    with pytest.raises(ValueError, match=r"of its video does not fit them.* OUT\.safetensors --from_size HEIGHT WIDTH"):
         cached(project, pixels(project.root, focal=250, centre="256 128"))
     w2c = torch.eye(4).repeat(FRAMES, 1, 1)
     write_tensors(project.root / "fork.safetensors", {"extrinsics": w2c, "intrinsics": torch.full((4,), 0.5)})

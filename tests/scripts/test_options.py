@@ -1,5 +1,6 @@
 """The options of the five scripts are a promise to users: they change only together with this test's table."""
 
+import argparse
 import importlib
 import json
 import re
@@ -65,9 +66,43 @@ def test_help_is_instant_and_imports_no_torch(script):
     assert min(seconds) < 1.0, seconds
 
 
+def options_in(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a parser and of all its sub-commands."""
+    found = {option for action in parser._actions for option in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(options_in(command) for command in action.choices.values()))
+    return found
+
+
+def tool_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Parsers by the words that start the tool: "tools/camera.py compile"."""
+    camera, visualize = (importlib.import_module(f"tools.{name}") for name in ("camera", "visualize_trajectory"))
+    parsers = {"tools/visualize_trajectory.py": visualize.build_parser(), "tools/camera.py": camera.build_parser()}
+    (commands,) = (a for a in parsers["tools/camera.py"]._actions if isinstance(a, argparse._SubParsersAction))
+    return {**parsers, **{f"tools/camera.py {name}": parser for name, parser in commands.choices.items()}}
+
+
+def test_the_commands_of_the_pages_have_the_options_that_they_are_given():
+    parsers = tool_parsers()
+    seen = set()
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for words in re.findall(
+            r"(tools/(?:camera|visualize_trajectory)\.py[^`#\n]*)", page.read_text(encoding="utf-8")
+        ):
+            tool = next(name for name in (" ".join(words.split()[:2]), words.split()[0]) if name in parsers)
+            named = set(re.findall(r"(?<![\w-])--[a-z]\w*", words))
+            assert named <= options_in(parsers[tool]), f"{page.name}: {words}"
+            seen.add(tool)
+    assert {"tools/camera.py convert", "tools/camera.py compare", "tools/visualize_trajectory.py"} <= seen
+
+
 def test_the_readme_names_no_option_that_is_not_there():
     known = {option for script in SCRIPTS for option in options_of(script)}
+    known = known.union(*(options_in(parser) for parser in tool_parsers().values()))
+    # of accelerate, pip and ViewCrafter
     known |= {
+        "--traj_txt",
         "--help",
         "--num_processes",
         "--num_cpu_threads_per_process",

@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,8 @@ from camera.metrics import ate
 from camera.poses import rotation_angle
 from camera.track import CameraTrack
 from camera.trajectory import compile
-from common import cli
 from tests.camera.test_language import README_PROMPT
-from tools.camera import COMMANDS, main
+from tools.camera import COMMANDS
 from tools.camera_commands.output import motion_words, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,26 +28,6 @@ def segment(start, end, direction="stay", rotate="stay", speed="high", more=""):
 
 
 RIGHT = segment(0, 5, "right")
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command as the shell would; returns exit code, standard output, standard error."""
-
-    def runner(*words):
-        code = cli.run(lambda: main([str(word) for word in words]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return runner
-
-
-@pytest.fixture
-def plan(tmp_path):
-    """A camera cache of an orbit to the right, on disk."""
-    track = compile(parse(RIGHT), 81, 16.0)
-    track.save(tmp_path / "plan.safetensors")
-    return tmp_path / "plan.safetensors"
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=["all", *COMMANDS])
@@ -341,75 +319,3 @@ def test_motions_are_told_in_words():
     assert motion_words(told) == "goes left 0.500, up 1.000; tilts down 3.0°; rolls clockwise 2.0°; zooms in 2.00x"
     assert motion_words({**still, "zoom": -1.0, "yaw": 1.0}) == "pans right 1.0°; zooms out 2.00x"
     assert table([["a", "bc"], ["def", "g"]]) == "a    bc\ndef  g"
-
-
-def test_a_length_that_no_video_has_is_refused_by_every_command(run):
-    for command in ("check", "compile"):
-        for flag, value in (("--frames", 10**11), ("--frames", 0), ("--fps", 0), ("--fps", "1e-308")):
-            code, _, err = run(command, RIGHT, flag, value)
-            assert code == 2
-            assert err.startswith(f"error: {flag} ")
-
-
-def test_check_takes_a_line_as_json_does_and_names_the_line_that_is_no_text(run, tmp_path):
-    lines = tmp_path / "captions.jsonl"
-    lines.write_text(
-        json.dumps({"caption": f"a\u2028b\u0085c ; Camera: {RIGHT}"}, ensure_ascii=False), encoding="utf-8"
-    )
-    code, out, _ = run("check", "--file", lines)
-    assert code == 0, out
-    lines.write_bytes(f"{RIGHT}\n".encode() + b"caf\xe9 ; Camera:\n")
-    code, _, err = run("check", "--file", lines)
-    assert code == 2
-    assert "captions.jsonl, line 2: not UTF-8 text" in err
-
-
-def test_a_format_without_a_file_to_write_is_refused(run):
-    code, _, err = run("compile", RIGHT, "--to", "tum")
-    assert code == 2
-    assert "name the file by --output" in err
-    code, _, err = run("compile", RIGHT, "-o", "")
-    assert code == 2
-    assert "--output is empty" in err
-
-
-def test_a_long_text_is_told_in_a_few_lines(run):
-    code, out, err = run("compile", "handheld seconds=600")
-    assert code == 0
-    assert len(err.splitlines()) < 12
-    assert "more of kind 'unseen'" in err
-    assert "after the last frame" in out
-    assert len(out.splitlines()) < 25
-    together = "<sep>".join([segment(0, 5, "right", speed="0.01")] * 300)
-    code, out, _ = run("compile", together)
-    assert code == 0
-    assert "1+...+300 (300)" in out
-
-
-def test_a_name_with_a_hash_is_a_name(run, tmp_path):
-    poses = tmp_path / "take#2.txt"
-    assert run("compile", RIGHT, "-o", poses)[0] == 0
-    for command in ("compile", "describe"):
-        code, _, err = run(command, poses)
-        assert code == 0, err
-
-
-def test_a_pipe_is_refused_at_once(run, tmp_path):
-    pipe = tmp_path / "poses.txt"
-    os.mkfifo(pipe)
-    for words in (["compile", pipe], ["convert", pipe, tmp_path / "out.tum"], ["compare", pipe, RIGHT]):
-        code, _, err = run(*words)
-        assert code == 2
-        assert "pipe or device" in err
-
-
-def test_a_lens_without_end_is_refused_by_its_flag(run):
-    code, _, err = run("compile", RIGHT, "--intrinsics", "inf", 1, 0.5, 0.5)
-    assert code == 2
-    assert err.startswith("error: --intrinsics inf")
-
-
-def test_a_long_word_is_not_repeated_whole(run):
-    code, _, err = run("compile", "x" * 100_000)
-    assert code == 2
-    assert len(err) < 500

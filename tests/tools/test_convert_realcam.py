@@ -100,3 +100,12 @@ def test_nothing_usable_is_an_error(tmp_path):
         convert(path, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"RealCam-Vid file: .*none\.npz does not exist"):
         convert(tmp_path / "none.npz", tmp_path / "out")
+
+
+def test_a_run_without_a_usable_clip_leaves_the_earlier_list(tmp_path):
+    good, bad = write(tmp_path / "good.npz", record()), write(tmp_path / "bad.npz", record(video_path="/x.mp4"))
+    convert(good, tmp_path / "out", "--fps", "16")
+    before = lines(tmp_path / "out")
+    with pytest.raises(ValueError, match="nothing was listed"):
+        convert(bad, tmp_path / "out", "--fps", "16")
+    assert lines(tmp_path / "out") == before

@@ -1,8 +1,10 @@
 """The tool as a user starts it: every kind of input, every output, and the mistakes."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from camera.trajectory import compile
 from common import cli
 from common.arguments import make_parser
 from common.media import probe_video, read_image, read_video
-from tools.trajectory_input import add_trajectory_input, track_from, trajectory_of
+from tools.trajectory_input import add_trajectory_input, trajectory_from, trajectory_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = format([Move(0, 1, 1.0, "right")])
@@ -26,7 +28,7 @@ RIGHT = format([Move(0, 1, 1.0, "right")])
 def resolved(*argv):
     parser = make_parser("")
     add_trajectory_input(parser)
-    return trajectory_of(parser.parse_args([str(part) for part in argv]))
+    return trajectory_of(parser.parse_args([str(part) for part in argv])).track
 
 
 def run(*argv):
@@ -95,7 +97,7 @@ def test_a_camera_file_is_read(tmp_path):
         ([RIGHT, "--image", "IMAGE", "--scene", "depth"], "--depth PATH"),
         ([RIGHT, "--image", "IMAGE", "--scene", "plane", "--depth", "IMAGE"], "--scene plane"),
         ([RIGHT, "--image", "IMAGE", "--distance", "0"], "--distance 0"),
-        ([RIGHT, "--image", "IMAGE", "--size", "91", "160"], "even"),
+        ([RIGHT, "--image", "IMAGE", "--preview_size", "91", "160"], "even"),
         ([RIGHT, "--image", "IMAGE", "--depth", "IMAGE"], "coloured picture"),
         ([RIGHT, "--output", "IMAGE/x"], "--output"),
     ],
@@ -133,10 +135,8 @@ def test_the_preview_shows_the_move(tmp_path, image, scene):
     np.save(tmp_path / "depth.npy", np.full((45, 80), 7.0, np.float32))
     depth = ["--depth", tmp_path / "depth.npy", "--depth_kind", "metric"] if scene == "depth" else []
     out = tmp_path / "move"
-    assert (
-        run(forward, "--frames", 17, "--size", 90, 160, "--image", image, "--scene", scene, *depth, "--output", out)
-        == 0
-    )
+    flags = ["--frames", 17, "--preview_size", 90, 160, "--image", image, "--scene", scene, *depth]
+    assert run(forward, *flags, "--output", out) == 0
     info = probe_video(f"{out}.mp4")
     assert (info.height, info.width, info.frames, info.fps) == (90, 160, 17, 16)
     frames = read_video(f"{out}.mp4").astype(int)
@@ -149,12 +149,67 @@ def test_the_preview_shows_the_move(tmp_path, image, scene):
 
 
 def test_a_long_path_is_thinned_and_one_frame_is_enough(tmp_path, image):
-    flags = ["--size", 32, 56, "--image", image, "--scene", "plane"]
+    flags = ["--preview_size", 32, 56, "--image", image, "--scene", "plane"]
     assert run(RIGHT, "--frames", 500, *flags, "--output", tmp_path / "long") == 0
     info = probe_video(tmp_path / "long.mp4")
     assert info.frames == 241 and info.frames / info.fps == pytest.approx(500 / 16, rel=0.01)
     assert run(RIGHT, "--frames", 1, *flags, "--output", tmp_path / "one") == 0
     assert probe_video(tmp_path / "one.mp4").frames == 1
+
+
+def test_the_size_of_the_preview_is_not_that_of_the_lens(tmp_path, image):
+    """Of a square lens, a wide preview shows the middle: the same width, less height, square pixels."""
+    square = compile([Move(0, 1, 1.0, "forward")], 3, 8.0, (0.5, 0.5, 0.5, 0.5))
+    square.save(tmp_path / "square.safetensors")
+    flags = ["--image", image, "--scene", "plane", "--preview_size", 40, 80, "--output", tmp_path / "wide"]
+    assert run(tmp_path / "square.safetensors", *flags) == 0
+    info = probe_video(tmp_path / "wide.mp4")
+    assert (info.height, info.width) == (40, 80)
+    first = read_video(tmp_path / "wide.mp4")[0].astype(int)
+    # of 160 x 90 the lens sees columns 35 to 125 and all rows, 90 / 80 of the image for a pixel; the middle half of the
+    # rows is left. Red is the column, green twice the row
+    for row, column in ((20, 10), (10, 40), (30, 70)):
+        assert first[row, column, 0] == pytest.approx(35 + (column + 0.5) * 90 / 80, abs=6)
+        assert first[row, column, 1] == pytest.approx(2 * (22.5 + (row + 0.5) * 90 / 80), abs=8)
+
+
+def test_flags_of_the_depth_are_refused_where_they_would_change_nothing(tmp_path, image, capsys):
+    np.save(tmp_path / "depth.npy", np.linspace(1, 2, 90 * 160, dtype=np.float32).reshape(90, 160))
+    replace(compile([Move(0, 1, 1.0, "right")], 3, 8.0), scale="metric").save(tmp_path / "metres.safetensors")
+    metric, factor = ["--depth_kind", "metric"], ["--depth_factor", 0.5]
+    for given, flags, reason in (
+        (RIGHT, [*metric, *factor], "would change nothing: --depth_kind metric brings the middle"),
+        (tmp_path / "metres.safetensors", factor, "would change nothing: --depth_kind near has depths without a unit"),
+        (
+            tmp_path / "metres.safetensors",
+            [*metric, *factor, "--distance", 2],
+            "would change nothing: --depth_kind met",
+        ),
+        (tmp_path / "metres.safetensors", [*metric, *factor], ""),
+    ):
+        depth = ["--image", image, "--depth", tmp_path / "depth.npy", "--preview_size", 18, 32]
+        code = run(given, "--frames", 3, *depth, *flags, "--output", tmp_path / "out")
+        assert reason in capsys.readouterr().err
+        assert code == (cli.EXIT_USER_ERROR if reason else 0)
+        assert bool(list(tmp_path.glob("out*"))) == (not reason)
+
+
+def test_what_is_said_of_one_file_is_not_said_of_the_other(tmp_path, capsys):
+    """A cache beside the same path as bare w2c matrices: read rightly, the two lie on each other."""
+    track = compile([Move(0, 1, 1.0, "right")], 9, 8.0)
+    track.save(tmp_path / "plan.safetensors")
+    (tmp_path / "est.json").write_text(json.dumps(torch.linalg.inv(track.c2w).tolist()), encoding="utf-8")
+    both = [tmp_path / "plan.safetensors", "--compare", tmp_path / "est.json", "--compare_convention", "opencv_w2c"]
+    assert run(*both, "--compare_fps", 8, "--output", tmp_path / "two") == 0
+    page = (tmp_path / "two.html").read_text(encoding="utf-8")
+    first, second = (json.loads(found) for found in re.findall(r'"centres":(\[\[.*?\]\])', page))
+    assert np.allclose(first, second, atol=1e-5) and first[-1][0] > 0.3
+    assert run(*both[:3], "--convention", "opencv_w2c", "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "its metadata states that its poses are opencv_c2w" in capsys.readouterr().err
+    assert run(*both[:3], "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "On this command line: --compare_convention NAME" in capsys.readouterr().err
+    assert run(RIGHT, "--compare_fps", 8, "--output", tmp_path / "two") == cli.EXIT_USER_ERROR
+    assert "--compare_fps says how to read --compare OTHER" in capsys.readouterr().err
 
 
 def test_the_choices_are_those_of_the_library():
@@ -186,11 +241,11 @@ def test_the_examples_of_the_page_are_options_of_the_tool():
         assert (ROOT / "docs" / name).stat().st_size < 150_000
 
 
-def test_track_from_takes_what_a_second_tool_gives_it():
+def test_trajectory_from_takes_what_a_second_tool_gives_it():
     parser = make_parser("")
     add_trajectory_input(parser, "first")
     args = parser.parse_args([RIGHT, "--frames", "9"])
-    assert torch.equal(trajectory_of(args, "first").c2w, track_from(RIGHT, args).c2w)
+    assert torch.equal(trajectory_of(args, "first").track.c2w, trajectory_from(RIGHT, args).track.c2w)
 
 
 def test_a_title_that_no_font_can_draw_is_drawn_and_told(tmp_path, capsys):
@@ -206,7 +261,7 @@ def test_a_title_that_no_font_can_draw_is_drawn_and_told(tmp_path, capsys):
     [
         (["--depth_factor", "2"], "--depth_factor 2.0 says how to read --depth"),
         (["--depth_kind", "metric"], "--depth_kind metric says how to read --depth"),
-        (["--image", "IMAGE", "--size", "100000", "100000"], "sides of at most 4096"),
+        (["--image", "IMAGE", "--preview_size", "100000", "100000"], "sides of at most 4096"),
         (["--image", "IMAGE", "--intrinsics", "1e-300", "1e300", ".5", ".5"], "sides of at most 4096"),
         (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e-300"], "single prec"),
         (["--image", "IMAGE", "--depth", "DEPTH", "--depth_kind", "metric", "--depth_factor", "1e38"], "single prec"),
@@ -216,7 +271,10 @@ def test_what_no_preview_can_show_is_refused_before_it(tmp_path, capsys, flags, 
     Image.new("RGB", (40, 40)).save(tmp_path / "first.png")
     np.save(tmp_path / "depth.npy", np.full((40, 40), 30.0, dtype=np.float32))
     places = {"IMAGE": str(tmp_path / "first.png"), "DEPTH": str(tmp_path / "depth.npy")}
-    argv = [RIGHT, "--frames", "3", "--output", str(tmp_path / "x"), *(places.get(flag, flag) for flag in flags)]
+    metres = replace(compile([Move(0, 1, 1.0, "right")], 3, 8.0), scale="metric")
+    metres.save(tmp_path / "metres.safetensors")
+    argv = [str(tmp_path / "metres.safetensors"), "--output", str(tmp_path / "x")]
+    argv += [places.get(flag, flag) for flag in flags]
     assert cli.run(lambda: tool.main(argv)) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")

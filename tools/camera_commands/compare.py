@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import arguments
+from common.files import require_writable
 from common.logs import get_logger
-from tools.camera_commands.compile_text import moves_of
 from tools.camera_commands.output import number, say, table
-from tools.trajectory_input import add_trajectory_flags, track_from
+from tools.trajectory_input import add_length, add_trajectory_flags, trajectory_from
 
 if TYPE_CHECKING:
     from camera.language import Move
@@ -33,13 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     meaning = "camera text, preset, pose file or camera cache"
     parser.add_argument("estimated", metavar="ESTIMATED", help=f"the measured trajectory: {meaning}")
     parser.add_argument("true", metavar="TRUE", help=f"the commanded one: {meaning}")
-    add_trajectory_flags(parser)
+    add_length(parser)
+    add_trajectory_flags(parser.add_argument_group("how to read ESTIMATED"))
+    add_trajectory_flags(parser.add_argument_group("how to read TRUE"), "true_")
     parser.add_argument(
         "--protocol", nargs="+", metavar="NAME", default=DEFAULT_PROTOCOLS, help="names of docs/metrics.md, or all"
     )
-    parser.add_argument("--scene_depth", type=float, default=1.0, help="distance to the scene, in units of TRUE")
-    parser.add_argument("--estimated_depth_scale", type=float, default=1.0, help="multiplies ESTIMATED's translations")
-    parser.add_argument("--true_depth_scale", type=float, default=1.0, help="multiplies TRUE's translations")
+    parser.add_argument(
+        "--scene_depth", type=float, default=1.0, help="distance to the scene, in units of the scaled TRUE"
+    )
+    scaled = "multiplies {}'s translations before all else; both are then taken to be in one unit"
+    parser.add_argument("--estimated_depth_scale", type=float, help=scaled.format("ESTIMATED"))
+    parser.add_argument("--true_depth_scale", type=float, help=scaled.format("TRUE"))
     parser.add_argument("--json", metavar="PATH", help="also write everything as JSON")
     parser.add_argument("--picture", metavar="PATH", help="also draw both paths as PNG, ESTIMATED in red")
 
@@ -49,13 +54,14 @@ def run(args: argparse.Namespace) -> int:
     from camera.metrics import evaluate, find_protocol
     from camera.protocols import PROTOCOLS
 
+    _check_outputs(args)
     names = list(PROTOCOLS) if args.protocol == ["all"] else args.protocol
-    scales = {name: getattr(args, name) for name in ("scene_depth", "estimated_depth_scale", "true_depth_scale")}
-    protocols = [replace(find_protocol(name), **scales) for name in names]
-    estimated, true = _same_times(track_from(args.estimated, args), track_from(args.true, args))
+    protocols = [replace(find_protocol(name), scene_depth=args.scene_depth) for name in names]
+    commanded = trajectory_from(args.true, args, "true_")
+    estimated, true = _same_times(*_scaled(trajectory_from(args.estimated, args).track, commanded.track, args))
     reports = [evaluate(estimated.c2w, true.c2w, protocol) for protocol in protocols]
     paths = _path_rows(estimated, true, args.scene_depth)
-    checks = _segment_checks(moves_of(args.true), estimated, true, args.scene_depth)
+    checks = _segment_checks(commanded.moves, estimated, true, args.scene_depth)
     for report in reports:
         say(_block(report))
         say()
@@ -74,6 +80,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _scaled(
+    estimated: "CameraTrack", true: "CameraTrack", args: argparse.Namespace
+) -> "tuple[CameraTrack, CameraTrack]":
+    """Both tracks times their depth scales; where the user states one, both are in the unit of TRUE from then on."""
+    factors = args.estimated_depth_scale, args.true_depth_scale
+    for flag, factor in zip(("estimated_depth_scale", "true_depth_scale"), factors, strict=True):
+        if factor is not None and not 0 < factor < math.inf:
+            raise ValueError(f"--{flag} {factor:g}: expected a finite number above 0")
+    if factors == (None, None):
+        return estimated, true
+    return replace(estimated, scale=true.scale).scaled(factors[0] or 1.0), true.scaled(factors[1] or 1.0)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse, before the work, files that could not be written, or of which one would replace the other."""
+    paths = {flag: arguments.named(getattr(args, flag), f"--{flag}") for flag in ("json", "picture")
+             if getattr(args, flag) is not None}  # fmt: skip
+    for flag, path in paths.items():
+        require_writable(Path(path).parent, f"--{flag}")
+    if len(paths) == 2 and len({Path(path).resolve() for path in paths.values()}) == 1:
+        raise ValueError(f"--json and --picture are both {args.json}: give two names")
+    if "picture" in paths and Path(args.picture).suffix.lower() != ".png":
+        raise ValueError(f"--picture {args.picture}: expected a name that ends in .png")
+
+
 def _same_times(estimated: "CameraTrack", true: "CameraTrack") -> "tuple[CameraTrack, CameraTrack]":
     """Both tracks frame by frame, from 0 s: as they are when they have as many frames, else by time."""
     estimated, true = (replace(track, times=track.times - track.times[0]) for track in (estimated, true))
@@ -87,7 +118,7 @@ def _same_times(estimated: "CameraTrack", true: "CameraTrack") -> "tuple[CameraT
     if ends[0] < ends[1] - half:
         raise ValueError(
             f"ESTIMATED has {len(estimated)} frames and lasts {ends[0]:g} s, TRUE {len(true)} frames and {ends[1]:g} "
-            "s: give both the same length (--frames and --fps for a text; --fps for a file without times)"
+            "s: give both the same length (--frames of a text; --fps and --true_fps of a text or a file without times)"
         )
     logger.info("ESTIMATED has %d frames, TRUE %d: compared at the times of TRUE", len(estimated), len(true))
     return estimated.at(true.times), true
@@ -168,6 +199,8 @@ def _write_json(
     document = {
         "estimated": args.estimated,
         "true": args.true,
+        "estimated_depth_scale": args.estimated_depth_scale,
+        "true_depth_scale": args.true_depth_scale,
         "protocols": {report.protocol.name: asdict(report) for report in reports},
         "paths": paths,
         "segments": [{**asdict(check), "sign_accuracy": check.sign_accuracy} for check in checks],

@@ -12,7 +12,7 @@ from common import arguments
 from common.logs import get_logger
 from tools.camera_commands.output import motion_words, say, table
 from tools.camera_commands.saving import save
-from tools.trajectory_input import add_trajectory_input, caption_of, path_of, trajectory_of
+from tools.trajectory_input import add_trajectory_input, size_of, trajectory_of
 
 if TYPE_CHECKING:
     from camera.language import Move
@@ -28,23 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trajectory_input(parser)
     parser.add_argument("-o", "--output", metavar="PATH", help="pose file or camera cache to write")
     parser.add_argument("--to", metavar="FORMAT", help="format of the output, where its suffix does not say it")
+    parser.add_argument(
+        "--output_size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="picture of the output, for formats with intrinsics in pixels (of a text or preset: --size if not given)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the segments; write the file."""
-    if args.to is not None and args.output is None:
-        raise ValueError(f"--to {args.to} is the format of a file; name the file by --output PATH")
+    for flag in ("to", "output_size"):
+        if getattr(args, flag) is not None and args.output is None:
+            raise ValueError(f"--{flag} is for the file that is written; name the file by --output PATH")
     if args.output is not None:
         arguments.named(args.output, "--output")
-    track = trajectory_of(args)
-    moves = moves_of(args.trajectory, args.preset)
+    output_size, trajectory = size_of(args, "output_size"), trajectory_of(args)
+    track, moves = trajectory.track, trajectory.moves
     duration = float(track.times[-1] - track.times[0])
     say(f"{len(track)} frame{'' if len(track) == 1 else 's'}, {duration:g} s, {_lens(track)}")
     say(segment_table(moves, track))
     if moves is not None:
         _warn(moves, len(track), (len(track) - 1) / duration if duration else 1.0)
     if args.output is not None:
-        written = save(track, args.output, args.to, args.size)
+        # a file's pixels say nothing about those of the file that is written
+        size = output_size or (None if moves is None else size_of(args, "size"))
+        written = save(track, args.output, args.to, size, "--output_size", trajectory.caption)
         say(f"wrote {args.output} ({written})")
     return 0
 
@@ -63,21 +73,6 @@ def _warn(moves: "list[Move]", frames: int, fps: float) -> None:
     for kind, count in told.items():
         if kind != "overlap" and count > _TOLD:
             logger.warning("... and %d more of kind '%s' (tools/camera.py check tells all)", count - _TOLD, kind)
-
-
-def moves_of(given: str | None, preset: str = "") -> "list[Move] | None":
-    """The moves behind what a user typed and `trajectory_of` has accepted; None for a pose file or camera cache."""
-    from camera.language import has_camera, parse
-
-    if given is not None and has_camera(given):
-        return parse(given)
-    path = None if given is None else path_of(given)
-    if path is None:
-        from camera.presets import preset_from_text
-
-        return preset_from_text(preset if given is None else given)
-    text = caption_of(path)
-    return None if text is None else parse(text)
 
 
 def segment_table(moves: "list[Move] | None", track: "CameraTrack") -> str:

@@ -10,6 +10,7 @@ from common import arguments
 from common.files import require_seekable
 from tools.camera_commands.output import say
 from tools.camera_commands.saving import save
+from tools.trajectory_input import flags_told, size_of
 
 SUMMARY = "a pose file of one format as a file of another"
 
@@ -23,19 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", dest="target_format", metavar="FORMAT", help="format of OUT, where its suffix does not say it")
     add("--convention", metavar="NAME", help="convention of the poses of IN, such as opencv_w2c")
     add("--fps", type=float, help="frames per second of IN, where it has no times")
-    add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="picture that intrinsics in pixels belong to")
+    sides = ("HEIGHT", "WIDTH")
+    add(
+        "--from_size", type=int, nargs=2, metavar=sides, help="picture of IN, where it has pixels and does not state it"
+    )
+    add("--size", type=int, nargs=2, metavar=sides, help="picture of OUT, for formats with intrinsics in pixels")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, write, say what was done."""
     from camera.formats import load_trajectory, recognise
 
-    arguments.check_ranges(args, fps=None, size=1)
+    arguments.check_ranges(args, fps=None)
+    from_size, size = size_of(args, "from_size"), size_of(args, "size")
     arguments.named(args.target, "OUT")
     require_seekable(args.source, "IN")
-    source_format = args.source_format or recognise(args.source).name
-    size = None if args.size is None else (args.size[0], args.size[1])
-    track = load_trajectory(args.source, args.convention, args.fps, size, source_format)
-    written = save(track, args.target, args.target_format, args.size)
+    with flags_told(arguments.CONVERT_FLAGS):
+        source_format = args.source_format or recognise(args.source).name
+        track = load_trajectory(args.source, args.convention, args.fps, from_size, source_format)
+    written = save(track, args.target, args.target_format, size, "--size")
     say(f"{args.source} ({source_format}, {len(track)} poses) to {args.target} ({written})")
     return 0

@@ -24,6 +24,6 @@ def run(args: argparse.Namespace) -> int:
     from camera.describe import describe
     from camera.language import format as format_moves
 
-    moves = describe(trajectory_of(args), tolerance=args.tolerance)
+    moves = describe(trajectory_of(args).track, tolerance=args.tolerance)
     say(f"Camera: {format_moves(moves)}")
     return 0

@@ -138,6 +138,14 @@ def test_sizes_come_from_the_request_and_then_the_file(caplog):
         to_track(pixels, Request(), PATH)
     close(to_track(replace(pixels, size=(50, 200)), Request(), PATH).intrinsics[0], [0.5, 2, 0.25, 0.4])
     close(to_track(replace(pixels, size=(50, 200)), Request(size=(40, 100)), PATH).intrinsics[0], [1, 2.5, 0.5, 0.5])
+    told = (
+        "read as a picture of 100x40 (width x height) because you asked for it; it states, or its format documents, 200"
+    )
+    assert caplog.text.count(told) == 1
+    to_track(replace(pixels, size=(50, 200)), Request(size=(50, 200)), PATH)
+    assert caplog.text.count("because you asked for it") == 1
+    to_track(TWO, Request(size=(40, 100)), PATH)
+    assert "its intrinsics are normalised; the size 100x40 (width x height) is not used" in caplog.text
     none = replace(TWO, intrinsics=None)
     # 60 degrees across, square pixels
     close(to_track(none, Request(size=(100, 100)), PATH).intrinsics[0, :2], [0.8660254037844386] * 2)
@@ -180,6 +188,11 @@ def test_our_own_file_is_a_format_too(tmp_path):
     loaded = load_trajectory(file)
     close(loaded.c2w, track.c2w, atol=1e-6)
     assert loaded.scale == "metric" and torch.equal(loaded.times, CameraTrack.load(file).times)
+    with pytest.raises(
+        ValueError, match="its metadata states that its poses are opencv_c2w; they are not read as opengl"
+    ):
+        load_trajectory(file, convention="opengl_c2w")
+    assert torch.equal(load_trajectory(file, convention="opencv_c2w").c2w, loaded.c2w)
     with pytest.raises(ValueError, match=r"b\.txt: format .omnicam. is read by the end of its name; end it in \.saf"):
         save_trajectory(metric, tmp_path / "b.txt", "omnicam")
 
