@@ -27,6 +27,17 @@ def again(track, tolerance=1e-9):
     return compile_at(parse(text), track.times - track.times[0])
 
 
+def assert_told(track):
+    """The track of the text, which is the same; None for the rare path that has no words, by the reason known below."""
+    try:
+        there = again(track)
+    except ValueError as refused:
+        assert "cannot be written: it comes nearer than 0.05 to the point" in str(refused)
+        return None
+    assert error(there, track.rebased()) < 1e-9
+    return there
+
+
 def still(centres, times=None):
     """A camera that never turns, at given centres."""
     centres = torch.as_tensor(centres, dtype=torch.float64)
@@ -91,14 +102,28 @@ mild_moves = moves_of(spans, st.floats(0.05, 1.5), turns=mild_turns | st.sampled
 
 
 @given(st.lists(mild_moves, min_size=1, max_size=4), st.sampled_from([8.0, 16.0, 29.97]))
-# the same cases every time: a path can, rarely, come near the point of another reading, which has no words
-@settings(max_examples=30, derandomize=True)
+@settings(max_examples=30)
 def test_text_to_poses_to_text_to_poses_is_stable(moves, fps):
     try:
         track = compile(parse(format(moves)), 17, fps)
     except ValueError:
         assume(False)
-    assert error(again(track), track) < 1e-9
+    assert_told(track)
+
+
+def test_a_legal_text_whose_path_meets_the_point_of_another_reading_is_refused():
+    """Round the subject while a truck carries the rig back: with v / w = -r / 2 the camera goes on a circle of radius
+    r / 2 through the place where the subject stood first, 1.003 from the rig's own point. Read step by step as an orbit
+    round that place, the camera runs into it."""
+    half_turn = [Move(0, 5, 1.8, "right"), Move(0, 5, math.pi / 2, "truckleft")]
+    track = compile(half_turn, 81, FPS)
+    torch.testing.assert_close(track.c2w[-1, :3, 3], torch.tensor([0, 0, R], dtype=torch.float64), rtol=0, atol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"camera at 4.875 s cannot be written: it comes nearer than 0.05 to the point"
+    ):
+        describe(track)
+    # what comes before is told
+    assert error(again(compile(half_turn, 77, FPS)), compile(half_turn, 77, FPS)) < 1e-9
 
 
 waves = st.tuples(st.floats(0.2, 3), st.floats(-3, 3), st.floats(-0.25, 0.25))
@@ -106,16 +131,16 @@ waves = st.tuples(st.floats(0.2, 3), st.floats(-3, 3), st.floats(-0.25, 0.25))
 
 # a path, turns and a zoom of one sine wave each, on uneven times that do not start at 0: nothing a planner makes
 @given(st.lists(waves, min_size=7, max_size=7), st.lists(st.floats(0.02, 0.2), min_size=10, max_size=18))
-@settings(max_examples=12, derandomize=True)
+@settings(max_examples=12)
 def test_any_smooth_track_can_be_told(waves, steps):
     times = 100 + torch.tensor(steps, dtype=torch.float64).cumsum(dim=0)
     curves = torch.stack([torch.sin(times * speed + phase) * size for speed, phase, size in waves])
     lens = torch.tensor([0.9, 1.5, 0.5, 0.5], dtype=torch.float64).repeat(len(times), 1)
     lens[:, :2] *= (1 + curves[6])[:, None]
     track = CameraTrack(assemble(turn(curves[:3].T), curves[3:6].T.contiguous()), lens, times, "unknown")
-    there = again(track)
-    assert error(there, track.rebased()) < 1e-9
-    assert error(again(there), there) < 1e-9
+    there = assert_told(track)
+    if there is not None:
+        assert_told(there)
 
 
 def test_the_poles_are_passed():
