@@ -7,7 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from common.weights import assign_tensors, read_metadata, read_tensors, write_tensors
+from common.cli import printable
+from common.weights import assign_tensors, compare_tensors, read_metadata, read_tensors, write_tensors
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
@@ -106,3 +107,9 @@ def test_an_unreadable_file_is_not_called_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(PermissionError, match=r"a\.safetensors.*permissions"):
         read_tensors(tmp_path / "a.safetensors")
+
+
+def test_names_of_a_hostile_file_stay_on_one_line_and_short():
+    misfit = str(compare_tensors({}, {"a\nerror: b" + "k" * 1000: torch.ones(1)}))
+    assert "\n" not in misfit and len(misfit) < 300
+    assert printable("red \x1b[31m") == "red \\x1b[31m" and printable("é\n漢") == "é\n漢"
