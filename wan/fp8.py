@@ -184,12 +184,14 @@ def use_fast_fp8(module: nn.Module, device: torch.device) -> int:
     """Let the fp8 layers of a network multiply in 8 bits (`--fp8_fast`); gives how many there are.
 
     Raises:
-        ValueError: the device cannot, or the network has no fp8 layers.
+        ValueError: the device cannot, or the network has no fp8 layers, or has them in E5M2.
     """
     check_fast_fp8(device)
     layers = [layer for layer in module.modules() if isinstance(layer, FP8Linear)]
     if not layers:
         raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
+    if any(layer.weight.dtype != FP8 for layer in layers):
+        raise ValueError("--fp8_fast needs weights in E4M3, these are in E5M2: leave it out, or pass another --dit")
     for layer in layers:
         layer.fast = True
     return len(layers)
