@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.kinds import LatentCaching
     from dataset.sources import load_items
     from wan.loading import load_clip, load_vae
+    from wan.loading_encoders import open_clip, open_vae
     from wan.placing import find_weights
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
@@ -80,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.clip, task.weights.clip, "clip", "Text-to-video caches need none: --task t2v-14B."
         )
         dtypes["clip"] = compute_dtype(None, device, torch.float16)
+    open_vae(files["vae"], task.vae)
+    if task.clip is not None:
+        open_clip(files["clip"], task.clip)
     encoders = {
         name: encoder_identity(tensor_files(find_weights(file, name)), dtype_name(dtypes[name]))
         for name, file in files.items()

@@ -44,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.sources import load_items
     from wan.fp8 import FP8
     from wan.loading import load_t5
+    from wan.loading_encoders import open_t5
     from wan.placing import find_weights
     from wan.tokenizer import find_tokenizer
 
     task, device = WAN_CONFIGS[args.task], pick_device(args.device)
     file = model_path(args.t5, task.weights.t5, "t5")
     tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download)
+    open_t5(file, task.t5)
     dtype = compute_dtype(None, device, torch.bfloat16)
     kept = dtype_name(FP8 if args.fp8_t5 else dtype)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
-from common.arguments import ROOT, model_path, tokenizer_path
+from common.arguments import model_path, tokenizer_path
 from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
 from wan.config import WAN_CONFIGS, TaskConfig
@@ -120,17 +120,23 @@ def plan(args: argparse.Namespace) -> Job:
     from common.precision import pick_device
     from generation.encode import needs_clip
     from generation.pictures import PicturePaths, read_pictures
+    from generation.weights import check_weights, find_adapter
+    from wan.fp8 import check_fast_fp8
     from wan.tokenizer import find_tokenizer
 
-    task = WAN_CONFIGS[args.task]
+    task, device = WAN_CONFIGS[args.task], pick_device(args.device)
+    if args.fp8_fast:
+        check_fast_fp8(device)
+        if not (args.fp8 or args.fp8_scaled):
+            raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
     arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
     pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
     track = _compile_camera(args, pictures)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
-    for name in ("dit", "vae", "t5", "clip"):
-        if name != "clip" or needs_clip(task, pictures):
-            setattr(args, name, model_path(getattr(args, name), getattr(task.weights, name), name))
+    names = [name for name in ("dit", "vae", "t5", "clip") if name != "clip" or needs_clip(task, pictures)]
+    files = {name: model_path(getattr(args, name), getattr(task.weights, name), name) for name in names}
+    vars(args).update(files)
     args.tokenizer = find_tokenizer(
         args.t5, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download
     )
@@ -138,18 +144,22 @@ def plan(args: argparse.Namespace) -> Job:
         require_file(arguments.named(lora, "--lora_weight"), "the LoRA", "Check --lora_weight.")
     if len(args.lora_multiplier) > len(args.lora_weight):
         raise ValueError(f"{len(args.lora_multiplier)} --lora_multiplier for {len(args.lora_weight)} --lora_weight")
+    wanted = track is not None and args.camera_scale
+    adapter = find_adapter(args.camera_adapter, args.lora_weight, args.dit, task) if wanted else None
+    video = video_path(args.save_path, seed, args.output_type == "images")
+    check_weights(task, files, arguments.fp8_mode(args.fp8, args.fp8_scaled), args.lora_weight, adapter)
     return Job(
         args=args,
         task=task,
-        video=video_path(args.save_path, seed, args.output_type == "images"),
+        video=video,
         pictures=pictures,
         track=track,
-        adapter=_find_adapter(args, task) if track is not None and args.camera_scale else None,
+        adapter=adapter,
         solver=_choose_solver(args, task),
         negative_prompt=task.negative_prompt if args.negative_prompt is None else args.negative_prompt,
         guidance_scale=task.guidance_scale if args.guidance_scale is None else args.guidance_scale,
         seed=seed,
-        device=pick_device(args.device),
+        device=device,
     )
 
 
@@ -182,23 +192,6 @@ def _compile_camera(args: argparse.Namespace, pictures: "Pictures") -> "CameraTr
     if late:
         log.warning("%d of %d camera moves begin after the video's end at %.2f s", late, len(moves), seconds)
     return compile_moves(moves, frames, args.fps, intrinsics).cropped(source_size, size)
-
-
-def _find_adapter(args: argparse.Namespace, task: TaskConfig) -> Path:
-    """The adapter's file: the one asked for, one trained with the LoRA, one beside the DiT, or the task's own."""
-    if args.camera_adapter is not None:
-        given = arguments.named(args.camera_adapter, "--camera_adapter")
-        return require_file(given, "the camera adapter", "Check --camera_adapter.")
-    with_lora = [Path(lora).with_name(f"{Path(lora).stem}_camera.safetensors") for lora in args.lora_weight]
-    places = [*with_lora, Path(args.dit).with_name("camera_adapter.safetensors"), ROOT / task.weights.adapter]
-    for place in places:
-        if place.exists():
-            return place
-    looked = ", ".join(map(str, dict.fromkeys(places)))
-    raise FileNotFoundError(
-        f"the prompt asks for a camera move, but there is no camera adapter at {looked}. "
-        "Pass --camera_adapter, or --no_camera to let the tags reach the model as text only."
-    )
 
 
 def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:

@@ -83,14 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.training_set import load_training_set
     from training.loop import train
     from training.setup import autocast_dtype, build_network, make_accelerator
-    from wan.loading import load_dit
+    from wan.loading import load_dit, open_dit
 
+    fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
+    open_dit(dit_file, task.dit, fp8=fp8)
     tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
     training_set = load_training_set(load_config(args.dataset_config), tensors=tensors, camera=not args.no_camera)
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
-    fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
     dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
     network = build_network(config, dit)
     adapter = None if args.no_camera else make_adapter(config, task)

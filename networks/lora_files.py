@@ -1,6 +1,7 @@
 """LoRA files in musubi-tuner's layout: NAME.lora_down.weight [r, in], NAME.lora_up.weight [out, r], NAME.alpha."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from common.weights import read_tensors, write_tensors
+from common.tensor_headers import TensorEntry, read_header
+from common.weights import read_tensors, total, write_tensors
 
 _DOWN, _UP, _ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 _SHOWN = 5
@@ -37,31 +39,52 @@ def read_lora(path: str | Path) -> dict[str, LoRAEntry]:
         FileNotFoundError: no such file.
         ValueError: keys of another layout, half a pair, matrices that do not multiply, or NaN; the key is named.
     """
+    names = list(lora_shapes(path))
     tensors = read_tensors(path)
-    foreign = [key for key in tensors if not key.endswith((_DOWN, _UP, _ALPHA))]
+    return {name: _entry(path, name, tensors) for name in names}
+
+
+def lora_shapes(path: str | Path) -> dict[str, tuple[int, int]]:
+    """{module name: (out, in) of the weight it changes} of a LoRA file, from its header.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: keys of another layout, half a pair, or matrices that do not multiply; the key is named.
+    """
+    entries = read_header(path).entries
+    foreign = [key for key in entries if not key.endswith((_DOWN, _UP, _ALPHA))]
     if foreign:
         raise ValueError(
             f"{path}: {len(foreign)} keys are not of a LoRA file as musubi-tuner writes it: "
             f"{', '.join(foreign[:_SHOWN])}; expected NAME{_DOWN}, NAME{_UP}, NAME{_ALPHA}"
         )
-    names = list(dict.fromkeys(key.removesuffix(_DOWN).removesuffix(_UP).removesuffix(_ALPHA) for key in tensors))
+    names = list(dict.fromkeys(key.removesuffix(_DOWN).removesuffix(_UP).removesuffix(_ALPHA) for key in entries))
     if not names:
         raise ValueError(f"{path}: holds no tensors")
-    return {name: _entry(path, name, tensors) for name in names}
+    return {name: _shape(path, name, entries) for name in names}
 
 
-def _entry(path: str | Path, name: str, tensors: Mapping[str, Tensor]) -> LoRAEntry:
+def _shape(path: str | Path, name: str, entries: Mapping[str, TensorEntry]) -> tuple[int, int]:
     for suffix in (_DOWN, _UP):
-        if name + suffix not in tensors:
+        if name + suffix not in entries:
             raise ValueError(f"{path}: {name} has no {suffix[1:]}; the file is not whole")
-    down, up = tensors[name + _DOWN], tensors[name + _UP]
-    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+    down, up = entries[name + _DOWN], entries[name + _UP]
+    if len(down.shape) != 2 or len(up.shape) != 2 or down.shape[0] != up.shape[1] or not down.shape[0]:
         raise ValueError(
             f"{path}: {name} has down {tuple(down.shape)} and up {tuple(up.shape)}; expected [r, in] and [out, r]"
         )
-    if not (down.isfinite().all() and up.isfinite().all()):
+    if not (down.dtype.is_floating_point and up.dtype.is_floating_point):
+        raise ValueError(f"{path}: {name} is in {down.dtype} and {up.dtype}; expected floating-point numbers")
+    return up.shape[0], down.shape[1]
+
+
+def _entry(path: str | Path, name: str, tensors: Mapping[str, Tensor]) -> LoRAEntry:
+    down, up = tensors[name + _DOWN], tensors[name + _UP]
+    if not (total(down).isfinite() and total(up).isfinite()):
         raise ValueError(f"{path}: {name} holds NaN or infinity; the training that wrote it had diverged")
     alpha = tensors.get(name + _ALPHA)
+    if alpha is not None and (alpha.numel() != 1 or not math.isfinite(alpha.item())):
+        raise ValueError(f"{path}: {name}{_ALPHA} is {alpha.tolist()}; expected one finite number")
     return LoRAEntry(down, up, float(alpha) if alpha is not None else float(down.shape[0]))
 
 

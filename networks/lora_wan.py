@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.logs import get_logger
-from networks.lora_files import LoRAEntry, read_lora, write_lora
+from networks.lora_files import LoRAEntry, lora_shapes, read_lora, write_lora
 
 log = get_logger("lora")
 
@@ -219,7 +219,7 @@ def merge_lora(dit: nn.Module, path: str | Path, multiplier: float = 1.0) -> int
 
 def merge_while_loading(
     loras: Sequence[tuple[str | Path, float]],
-) -> Callable[[nn.Module], Callable[[str, Tensor], Tensor]]:
+) -> Callable[[nn.Module], dict[str, Callable[[Tensor], Tensor]]]:
     """Merge LoRA files into a DiT's weights as they are read, before they are rounded to half precision or fp8.
 
     Args:
@@ -227,11 +227,11 @@ def merge_while_loading(
 
     Returns:
         What `wan.loading.load_dit` takes as `merge`: given the DiT, which need have no memory yet, it reads the files
-        and checks that all of them fits (ValueError where not), and gives the function that takes (name, weight) and
-        gives the weight with the LoRAs in it, in float32 where there are any.
+        and checks that all of them fits (ValueError where not), and gives {name of a weight: function that takes it
+        as it is in its file and gives it with the LoRAs in it, in float32}.
     """
 
-    def prepare(dit: nn.Module) -> Callable[[str, Tensor], Tensor]:
+    def prepare(dit: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
         found = [(_entries_for(dit, path), multiplier) for path, multiplier in loras]
         for (path, multiplier), (entries, _) in zip(loras, found, strict=True):
             log.info("merging %d modules of %s, times %g", len(entries), path, multiplier)
@@ -242,29 +242,49 @@ def merge_while_loading(
                     weight = _merged(weight, entries[name], multiplier)
             return weight
 
-        return merge
+        return {name: functools.partial(merge, name) for entries, _ in found for name in entries}
 
     return prepare
 
 
+def check_lora(dit: nn.Module, path: str | Path) -> None:
+    """Check from a LoRA file's header that `merge_while_loading` will take it; no weights are read.
+
+    Args:
+        dit: the network, which need have no memory.
+        path: a LoRA file with musubi-tuner's names.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no LoRA file, or some of it fits nothing in the DiT, or has other shapes.
+    """
+    _targets_of(dit, path, lora_shapes(path))
+
+
 def _entries_for(dit: nn.Module, path: str | Path) -> dict[str, LoRAEntry]:
     """{name of a weight of the DiT: what a LoRA file adds to it}, all of the file."""
-    entries, targets = read_lora(path), lora_targets(dit)
-    unmatched = [name for name in entries if name not in targets]
+    entries = read_lora(path)
+    shapes = {name: (entry.up.shape[0], entry.down.shape[1]) for name, entry in entries.items()}
+    return dict(zip(_targets_of(dit, path, shapes), entries.values(), strict=True))
+
+
+def _targets_of(dit: nn.Module, path: str | Path, shapes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Names of the DiT's weights that the modules {name: (out, in)} of a LoRA file change, in their order."""
+    targets = lora_targets(dit)
+    unmatched = [name for name in shapes if name not in targets]
     if unmatched:
         raise ValueError(
-            f"{path}: {len(unmatched)} of {len(entries)} LoRA modules fit nothing in this DiT: {_some(unmatched)}; "
+            f"{path}: {len(unmatched)} of {len(shapes)} LoRA modules fit nothing in this DiT: {_some(unmatched)}; "
             f"the file was made for another network (see --task)"
         )
-    found = {targets[name] + ".weight": entry for name, entry in entries.items()}
-    for (name, entry), weight in zip(entries.items(), found, strict=True):
-        shape = (entry.up.shape[0], entry.down.shape[1])
-        if shape != dit.get_parameter(weight).shape:
+    for name, shape in shapes.items():
+        wanted = tuple(dit.get_parameter(targets[name] + ".weight").shape)
+        if shape != wanted:
             raise ValueError(
-                f"{path}: {name} changes a weight of {shape}, the DiT's is {tuple(dit.get_parameter(weight).shape)}; "
+                f"{path}: {name} changes a weight of {shape}, the DiT's is {wanted}; "
                 f"the file was made for a DiT of another size (see --task)"
             )
-    return found
+    return [targets[name] + ".weight" for name in shapes]
 
 
 def _merged(weight: Tensor, entry: LoRAEntry, multiplier: float) -> Tensor:

@@ -21,6 +21,9 @@ FP8 = torch.float8_e4m3fn
 FP8_MAX = 448.0
 """Largest finite E4M3 number."""
 
+FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
+"""Types of one byte that files keep weights in."""
+
 # numbers that are rounded at once: on a CPU few, since large blocks that come and go leave holes in the heap
 _PIECE, _PIECE_ON_CPU = 1 << 24, 1 << 18
 
@@ -54,8 +57,13 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def round_to_fp8(weight: Tensor) -> Tensor:
-    """Round a weight [out, in] to E4M3 as it is; what is beyond its range becomes its largest number."""
-    return weight.clone() if weight.dtype == FP8 else _rounded(weight, torch.ones(len(weight), 1, device=weight.device))
+    """Round a weight [out, in] to E4M3 as it is; what is beyond its range becomes its largest number.
+
+    One that is in fp8 already keeps its type, E4M3 or E5M2: E4M3 has not the range of E5M2.
+    """
+    if weight.dtype in FP8_DTYPES:
+        return weight.clone()
+    return _rounded(weight, torch.ones(len(weight), 1, device=weight.device))
 
 
 def _rounded(weight: Tensor, scale: Tensor) -> Tensor:
@@ -69,7 +77,7 @@ def _rounded(weight: Tensor, scale: Tensor) -> Tensor:
 
 
 class FP8Linear(nn.Linear):
-    """A frozen linear layer with its weight in E4M3 and, if scaled, one scale per output row.
+    """A frozen linear layer with its weight in E4M3 (or a file's own E5M2) and, if scaled, one scale per output row.
 
     Args:
         in_features: width of the input.
@@ -112,7 +120,7 @@ class _WidenedLinear(torch.autograd.Function):
 
 
 def widen(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """An E4M3 weight [out, in] with its scales [out, 1], if any, in `dtype`; the product is rounded once."""
+    """An fp8 weight [out, in] with its scales [out, 1], if any, in `dtype`; the product is rounded once."""
     return weight.to(dtype) if scale is None else (weight.float() * scale).to(dtype)
 
 
@@ -146,20 +154,44 @@ def use_fp8(module: nn.Module, names: Iterable[str], scaled: bool) -> None:
         setattr(module.get_submodule(parent), own, new)
 
 
-def use_fast_fp8(module: nn.Module, device: torch.device) -> int:
-    """Let the fp8 layers of a network multiply in 8 bits (`--fp8_fast`); gives how many there are.
+def check_fast_fp8(device: torch.device) -> None:
+    """Refuse `--fp8_fast` on a device that cannot.
 
     Raises:
-        ValueError: the device cannot, or the network has no fp8 layers.
+        ValueError: it has no 8-bit products, or this torch has none with a scale per row for it.
     """
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise ValueError(
             "--fp8_fast needs a GPU that multiplies in 8 bits (compute capability 8.9 or newer: Ada, Hopper, "
             f"Blackwell); {device} is none. Leave the flag out"
         )
+    try:
+        _try_product(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"--fp8_fast: torch {torch.__version__} has no 8-bit product with a scale per row for {device} "
+            f"({str(error).strip().partition(chr(10))[0]}). Install a newer torch, or leave the flag out"
+        ) from None
+
+
+def _try_product(device: torch.device) -> None:
+    """One small product; torch 2.5, for one, knows scales per row on compute capability 9.0 only."""
+    x = torch.ones(16, 16, device=device, dtype=torch.bfloat16)
+    _multiply_in_fp8(x, *quantise_rows(x), None)
+
+
+def use_fast_fp8(module: nn.Module, device: torch.device) -> int:
+    """Let the fp8 layers of a network multiply in 8 bits (`--fp8_fast`); gives how many there are.
+
+    Raises:
+        ValueError: the device cannot, or the network has no fp8 layers, or has them in E5M2.
+    """
+    check_fast_fp8(device)
     layers = [layer for layer in module.modules() if isinstance(layer, FP8Linear)]
     if not layers:
         raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
+    if any(layer.weight.dtype != FP8 for layer in layers):
+        raise ValueError("--fp8_fast needs weights in E4M3, these are in E5M2: leave it out, or pass another --dit")
     for layer in layers:
         layer.fast = True
     return len(layers)

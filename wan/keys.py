@@ -5,16 +5,13 @@ Yangxiaoda1/OmniCam-Wan `wan/modules/model.py` at b8f8f88.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 
 COMFY_PREFIX = "model.diffusion_model."
 """What Comfy's repackaged files put before every official DiT name."""
-
-FORK_CAMERA = re.compile(r"(myadapter|conv)\.|blocks\.\d+\.cross_attn\.([kv]_camera1|norm_k_cam1)\.")
-"""Beginnings of the names that the OmniCam-Wan fork adds to the official ones."""
 
 _DIFFUSERS_PREFIX = "condition_embedder."
 
@@ -57,6 +54,7 @@ _DIT_BLOCK_MODULES = {
 }
 
 _BLOCK = re.compile(r"(blocks\.\d+\.)(.+)")
+_IN_ANY_BLOCK = re.compile(r"^blocks\.\d+\.")
 
 
 def dit_to_diffusers(key: str) -> str:
@@ -84,8 +82,17 @@ def dit_to_official(tensors: Mapping[str, T]) -> dict[str, T]:
     """
     if any(key.startswith(_DIFFUSERS_PREFIX) for key in tensors):
         blocks, rest = _inverted(_DIT_BLOCK_MODULES), _inverted(_DIT_MODULES)
-        return {_renamed(key, rest, blocks) or key: tensor for key, tensor in tensors.items()}
-    return {key.removeprefix(COMFY_PREFIX): tensor for key, tensor in tensors.items()}
+        return rename_all(tensors, lambda key: _renamed(key, rest, blocks) or key)
+    return rename_all(tensors, lambda key: key.removeprefix(COMFY_PREFIX))
+
+
+def rename_all(tensors: Mapping[str, T], rename: Callable[[str], str]) -> dict[str, T]:
+    """Tensors under new names; one whose new name is taken keeps its own, for the strict comparison to report."""
+    result: dict[str, T] = {}
+    for key, tensor in tensors.items():
+        new = rename(key)
+        result[key if new in tensors or new in result else new] = tensor
+    return result
 
 
 def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
@@ -93,7 +100,7 @@ def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[
 
     The fork saves the whole network, its camera layers among it: `conv.*`, `myadapter.*`, and in each block
     `cross_attn.{k_camera1,v_camera1}.*` and `cross_attn.norm_k_cam1.weight`. Files without them part into all and
-    none.
+    none. Other names below these stay with the base DiT, for the strict comparison to report.
 
     Args:
         tensors: under official names.
@@ -101,7 +108,8 @@ def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[
     Returns:
         base DiT, camera layers; both keep their names.
     """
-    camera = {key: tensor for key, tensor in tensors.items() if FORK_CAMERA.match(key)}
+    known = set(fork_camera_names(1))
+    camera = {key: tensor for key, tensor in tensors.items() if _IN_ANY_BLOCK.sub("blocks.0.", key) in known}
     return {key: tensor for key, tensor in tensors.items() if key not in camera}, camera
 
 

@@ -12,12 +12,13 @@ from wan.config import WAN_CONFIGS, DiTConfig
 from wan.fork_camera import examine_fork_camera
 from wan.fp8 import Fp8Mode
 from wan.keys import dit_to_official, set_fork_camera_aside
+from wan.loading_clip_text import load_clip_text
 from wan.loading_encoders import load_clip, load_t5, load_vae
 from wan.model import WanModel
-from wan.placing import Merge, open_network, place
+from wan.placing import Merge, Opened, fit, open_network, place
 from wan.recognise import Contents, shape_of_config, shape_of_dit
 
-__all__ = ["load_clip", "load_dit", "load_t5", "load_vae"]
+__all__ = ["load_clip", "load_clip_text", "load_dit", "load_t5", "load_vae"]
 
 log = get_logger("loading")
 
@@ -57,6 +58,18 @@ def load_dit(
             it looks like), or lacks some weights; it is in scaled fp8 of another program, or already in fp8 where
             "scaled" was asked for; or the attention backend is not available.
     """
+    opened = open_dit(path, config, attn_mode=attn_mode, fp8=fp8)
+    return place(opened, device, dtype, fp8=fp8, merge=None if merge is None else merge(opened.module))
+
+
+def open_dit(
+    path: str | Path, config: DiTConfig, *, attn_mode: str = "torch", fp8: Fp8Mode = "none"
+) -> Opened[WanModel]:
+    """All that `load_dit` checks before it reads the weights; takes a moment whatever the file's size.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_dit`.
+    """
     with torch.device("meta"):
         model = WanModel(config, attn_mode)
     header, contents = open_network(path, "dit", model)
@@ -67,11 +80,10 @@ def load_dit(
         )
     entries, camera = set_fork_camera_aside(dit_to_official(header.entries))
     _check_task(entries, contents, config, path)
+    opened = fit(model, entries, path, f"the DiT of this task, though it is {contents}")
     if camera:
         log.info("%s also holds %s; they are not used here", path, examine_fork_camera(camera, config.num_layers))
-    apply = None if merge is None else merge(model)
-    what = f"the DiT of this task, though it is {contents}"
-    return place(model, entries, device, dtype, path, what, fp8=fp8, merge=apply)
+    return opened
 
 
 def _check_task(entries: Mapping[str, TensorEntry], contents: Contents, config: DiTConfig, path: str | Path) -> None:

@@ -5,14 +5,11 @@ from pathlib import Path
 import torch
 
 from wan.clip_text import CLIPImageText
-from wan.config import CLIPConfig, CLIPTextConfig
+from wan.config import CLIPConfig
 from wan.keys_clip_text import clip_image_text_table
 from wan.keys_encoders import from_official
-from wan.placing import open_network, place
-from wan.tokenizer import FILE_NAME, Tokenizer
-
-HUB_TOKENIZER = "FacebookAI/xlm-roberta-large"
-"""Repository of the text tower's tokenizer on the Hugging Face hub."""
+from wan.placing import find_weights, fit, open_network, place
+from wan.tokenizer import XLM_ROBERTA, load_tokenizer
 
 
 def load_clip_text(
@@ -27,7 +24,8 @@ def load_clip_text(
     """Load the text tower and, for scores, the whole image encoder with its projection; official names.
 
     Args:
-        path: the file (`models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth`, or a .safetensors file).
+        path: the file (`models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth`, or a .safetensors file), or the
+            folder of an official download.
         config: of the task, e.g. `WAN_CONFIGS["i2v-14B"].clip`.
         device: where the weights go.
         dtype: what they are cast to and computed in.
@@ -42,7 +40,7 @@ def load_clip_text(
     """
     if config.text is None:
         raise ValueError("this task's CLIP has no text tower; use the config of another task, such as i2v-14B")
-    found = _find_tokenizer(path, config.text, tokenizer, allow_download)
+    found = load_tokenizer(find_weights(path, "clip"), XLM_ROBERTA, config.text, tokenizer, allow_download)
     with torch.device("meta"):
         clip = CLIPImageText(config, found)
     header, contents = open_network(path, "clip", clip)
@@ -52,30 +50,4 @@ def load_clip_text(
             "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
         )
     entries = from_official(header.entries, clip_image_text_table(config, config.text))
-    return place(clip, entries, device, dtype, path, "CLIP's two towers")
-
-
-def _find_tokenizer(
-    weights: str | Path, config: CLIPTextConfig, tokenizer: str | Path | None, allow_download: bool
-) -> Tokenizer | None:
-    folder = Path(weights).parent
-    places = [Path(tokenizer)] if tokenizer is not None else [folder / "xlm-roberta-large", folder / FILE_NAME]
-    for candidate in places:
-        if tokenizer is not None or (candidate / FILE_NAME if candidate.is_dir() else candidate).is_file():
-            return _checked(Tokenizer(candidate, config.text_len), config)
-    return _checked(Tokenizer(_download(), config.text_len), config) if allow_download else None
-
-
-def _checked(tokenizer: Tokenizer, config: CLIPTextConfig) -> Tokenizer:
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{tokenizer.path} knows {tokenizer.vocab_size} tokens, CLIP's text tower {config.vocab_size}: it is the "
-            "tokenizer of another model; name xlm-roberta-large's"
-        )
-    return tokenizer
-
-
-def _download() -> Path:
-    import huggingface_hub  # only here: everything else works offline
-
-    return Path(huggingface_hub.hf_hub_download(HUB_TOKENIZER, FILE_NAME))
+    return place(fit(clip, entries, path, "CLIP's two towers"), device, dtype)

@@ -6,11 +6,11 @@ import torch
 
 from wan.clip import CLIPVision
 from wan.config import CLIPConfig, T5Config, VAEConfig
-from wan.fp8 import Fp8Mode
+from wan.fp8 import FP8_DTYPES
 from wan.keys_encoders import clip_to_ours, t5_to_ours, vae_to_ours
-from wan.placing import find_weights, open_network, place
+from wan.placing import Opened, find_weights, fit, open_network, place
 from wan.t5 import T5Encoder
-from wan.tokenizer import Tokenizer, find_tokenizer
+from wan.tokenizer import UMT5, Tokenizer, load_tokenizer
 from wan.vae import WanVAE
 
 
@@ -28,11 +28,19 @@ def load_vae(path: str | Path, config: VAEConfig, *, device: str | torch.device,
         FileNotFoundError: there is no such file.
         ValueError: the file is unreadable or holds another network; the message says which it looks like.
     """
+    return place(open_vae(path, config), device, dtype).channels_last()
+
+
+def open_vae(path: str | Path, config: VAEConfig) -> Opened[WanVAE]:
+    """All that `load_vae` checks before it reads the weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_vae`.
+    """
     with torch.device("meta"):
         vae = WanVAE(config)
     header, contents = open_network(path, "vae", vae)
-    entries = vae_to_ours(header.entries, config)
-    return place(vae, entries, device, dtype, path, f"the VAE of this task, though it is {contents}").channels_last()
+    return fit(vae, vae_to_ours(header.entries, config), path, f"the VAE of this task, though it is {contents}")
 
 
 def load_t5(
@@ -63,15 +71,23 @@ def load_t5(
         FileNotFoundError: there is no such file, or `tokenizer` names none.
         ValueError: the file is unreadable or holds another network, or the tokenizer does not fit the vocabulary.
     """
-    found = _find_tokenizer(path, config, tokenizer, allow_download)
-    with torch.device("meta"):
-        t5 = T5Encoder(config, found)
-    header, contents = open_network(path, "t5", t5)
+    found = load_tokenizer(find_weights(path, "t5"), UMT5, config, tokenizer, allow_download)
+    opened = open_t5(path, config, found)
     # a file in fp8 has lost what scales would save
-    mode: Fp8Mode = "none" if not fp8 else "base" if contents.is_fp8 else "scaled"
-    entries = t5_to_ours(header.entries, config)
-    what = f"the text encoder of this task, though it is {contents}"
-    return place(t5, entries, device, dtype, path, what, fp8=mode)
+    in_fp8 = any(entry.dtype in FP8_DTYPES for entry in opened.entries.values())
+    return place(opened, device, dtype, fp8="none" if not fp8 else "base" if in_fp8 else "scaled")
+
+
+def open_t5(path: str | Path, config: T5Config, tokenizer: Tokenizer | None = None) -> Opened[T5Encoder]:
+    """All that `load_t5` checks before it reads the weights, but the tokenizer.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_t5`.
+    """
+    with torch.device("meta"):
+        t5 = T5Encoder(config, tokenizer)
+    header, contents = open_network(path, "t5", t5)
+    return fit(t5, t5_to_ours(header.entries, config), path, f"the text encoder of this task, though it is {contents}")
 
 
 def load_clip(path: str | Path, config: CLIPConfig, *, device: str | torch.device, dtype: torch.dtype) -> CLIPVision:
@@ -88,25 +104,17 @@ def load_clip(path: str | Path, config: CLIPConfig, *, device: str | torch.devic
         FileNotFoundError: there is no such file.
         ValueError: the file is unreadable or holds another network; the message says which it looks like.
     """
+    return place(open_clip(path, config), device, dtype)
+
+
+def open_clip(path: str | Path, config: CLIPConfig) -> Opened[CLIPVision]:
+    """All that `load_clip` checks before it reads the weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_clip`.
+    """
     with torch.device("meta"):
         clip = CLIPVision(config)
     header, contents = open_network(path, "clip", clip)
-    entries = clip_to_ours(header.entries, config)
-    return place(clip, entries, device, dtype, path, f"the image encoder of this task, though it is {contents}")
-
-
-def _find_tokenizer(
-    path: str | Path, config: T5Config, tokenizer: str | Path | None, allow_download: bool
-) -> Tokenizer | None:
-    try:
-        found = Tokenizer(find_tokenizer(find_weights(path, "t5"), tokenizer, allow_download), config.text_len)
-    except FileNotFoundError:
-        if tokenizer is not None:
-            raise
-        return None
-    if found.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{found.path} knows {found.vocab_size} tokens, the text encoder of this task {config.vocab_size}: it is "
-            "the tokenizer of another one; pass --tokenizer"
-        )
-    return found
+    what = f"the image encoder of this task, though it is {contents}"
+    return fit(clip, clip_to_ours(header.entries, config), path, what)

@@ -5,8 +5,9 @@ so that neither the file nor a second copy of the network is ever in host memory
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,16 @@ from common.logs import get_logger
 from common.precision import dtype_name
 from common.streaming import stream_tensors
 from common.tensor_headers import Header, TensorEntry, read_header
-from common.weights import assign_tensors, compare_tensors
-from wan.fp8 import Fp8Mode, is_fp8_weight, quantise_rows, round_to_fp8, use_fp8
-from wan.recognise import FLAGS, FP8_DTYPES, Contents, recognise
+from common.weights import assign_tensors, check_finite, check_fit, compare_tensors, total
+from wan.fp8 import FP8_DTYPES, Fp8Mode, is_fp8_weight, quantise_rows, round_to_fp8, use_fp8
+from wan.recognise import FLAGS, Contents, recognise
 
 log = get_logger("loading")
 
 M = TypeVar("M", bound=nn.Module)
 
-Merge = Callable[[str, Tensor], Tensor]
-"""(official name, tensor [out, in] as it is in the file) -> the tensor with a LoRA in it, on the same device."""
+Merge = Mapping[str, Callable[[Tensor], Tensor]]
+"""{official name: weight [out, in] as it is in the file -> the weight with LoRAs in it, on the same device}."""
 
 NAMES = {"dit": "a Wan2.1 DiT", "vae": "the Wan2.1 VAE", "t5": "the umT5 text encoder", "clip": "the CLIP encoder"}
 
@@ -78,13 +79,34 @@ def open_network(path: str | Path, network: str, module: nn.Module) -> tuple[Hea
     return header, contents
 
 
+@dataclass(frozen=True)
+class Opened(Generic[M]):
+    """A network without memory, and the tensors of a file that fit it; nothing of them has been read."""
+
+    module: M
+    """The network, on the meta device."""
+    entries: Mapping[str, TensorEntry]
+    """The file's tensors under the network's own names."""
+    source: Path
+    """The file, for messages."""
+    what: str
+    """The network's name and what the file looks like, for messages."""
+
+
+def fit(module: M, entries: Mapping[str, TensorEntry], source: str | Path, what: str) -> Opened[M]:
+    """Check that a file's tensors are those of a network; see `Opened` for the arguments.
+
+    Raises:
+        ValueError: names, shapes or types do not fit.
+    """
+    check_fit(module, entries, what, source)
+    return Opened(module, entries, Path(source), what)
+
+
 def place(
-    module: M,
-    entries: Mapping[str, TensorEntry],
+    opened: Opened[M],
     device: str | torch.device,
     dtype: torch.dtype,
-    source: str | Path,
-    what: str,
     *,
     fp8: Fp8Mode = "none",
     merge: Merge | None = None,
@@ -92,44 +114,42 @@ def place(
     """Stream a file's tensors into a network, one at a time; the network comes back frozen and in eval mode.
 
     Args:
-        module: the network, on the meta device.
-        entries: the file's tensors under the network's own names.
+        opened: the network and its file.
         device: where they go.
         dtype: of all weights but those kept in fp8.
-        source: the file, for messages.
-        what: the network's name and what it looks like, for messages.
         fp8: how the weights of `wan.fp8.is_fp8_weight` are kept.
-        merge: changes these weights before they are rounded.
+        merge: changes the weights that it names, before any are rounded.
 
     Raises:
-        ValueError: names or shapes do not fit; nothing has been read then.
+        ValueError: a tensor holds NaN or infinity.
     """
-    misfit = compare_tensors(module.state_dict(), entries)
-    if misfit:
-        raise ValueError(f"{source} does not fit {what}. {misfit}. Download it again, or pass another file")
-    _log_fp8(entries, dtype, fp8, source)
+    module, entries, merges = opened.module, opened.entries, merge or {}
+    assert merges.keys() <= entries.keys(), "a LoRA changes a weight that the network has not"
+    _log_fp8(entries, dtype, fp8, opened.source)
     if fp8 != "none":
         use_fp8(module, filter(is_fp8_weight, entries), scaled=fp8 == "scaled")
 
     def changed(name: str) -> bool:
-        return is_fp8_weight(name) and (merge is not None or fp8 != "none")
+        return name in merges or (fp8 != "none" and is_fp8_weight(name))
 
     def dtype_of(name: str, entry: TensorEntry) -> torch.dtype:
         return entry.dtype if changed(name) else dtype
 
     placed: dict[str, Tensor] = {}
+    totals: dict[str, Tensor] = {}
     for name, tensor in stream_tensors(entries, device, dtype_of, passing=changed):
-        placed |= _finish(name, tensor, dtype, fp8, merge) if changed(name) else {name: tensor}
-    assign_tensors(module, placed, what, source)
+        totals[name] = total(tensor)
+        whole = merges[name](tensor) if name in merges else tensor
+        placed |= _finish(name, whole, dtype, fp8) if changed(name) else {name: tensor}
+    check_finite(totals, opened.source)
+    assign_tensors(module, placed, opened.what, opened.source)
     # buffers that no file holds are still elsewhere
     return module.to(device).requires_grad_(False).eval()
 
 
-def _finish(name: str, tensor: Tensor, dtype: torch.dtype, fp8: Fp8Mode, merge: Merge | None) -> dict[str, Tensor]:
+def _finish(name: str, tensor: Tensor, dtype: torch.dtype, fp8: Fp8Mode) -> dict[str, Tensor]:
     """The tensors that a linear layer's weight becomes, in memory of their own."""
-    if merge is not None:
-        tensor = merge(name, tensor)
-    if fp8 == "none":
+    if fp8 == "none" or not is_fp8_weight(name):
         return {name: tensor.to(dtype, copy=True)}
     if fp8 == "base":
         return {name: round_to_fp8(tensor)}

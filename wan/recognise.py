@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from common.precision import dtype_name
 from common.tensor_headers import Header, TensorEntry, read_header
 from wan.config import WAN_CONFIGS, CLIPConfig, DiTConfig, T5Config, VAEConfig
+from wan.fp8 import FP8_DTYPES
 from wan.keys import dit_to_official
 from wan.keys_encoders import clip_to_ours, t5_to_ours, vae_to_ours
 
@@ -23,9 +22,6 @@ FLAGS = {
     "adapter": "--camera_adapter",
 }
 """At which flag each kind of file is passed."""
-
-FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
-"""Types of one byte that weights are kept in."""
 
 UNKNOWN = "unknown"
 

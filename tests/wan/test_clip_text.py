@@ -1,5 +1,6 @@
 """CLIP's text tower and the image-text scores, against formulas on official names and against transformers."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,7 @@ from wan.clip_text import CLIPImageText
 from wan.config import CLIPConfig, CLIPTextConfig
 from wan.keys_clip_text import clip_image_text_table
 from wan.keys_encoders import from_official, to_official
-from wan.loading import load_clip
-from wan.loading_clip_text import load_clip_text
+from wan.loading import load_clip, load_clip_text
 
 TEXT = CLIPTextConfig(vocab_size=30, dim=24, num_heads=3, num_layers=2, positions=20)
 SMALL = replace(VISION, text=TEXT)
@@ -189,6 +189,15 @@ def test_names_go_to_ours_and_back_and_the_video_models_encoder_reads_the_same_f
     alone = load_clip(folder / "clip.safetensors", SMALL, device="cpu", dtype=torch.float32)
     states = transformers_states(official, alone.prepare_images(images))
     assert torch.allclose(alone.encode_image(images), states[-2], atol=1e-4)
+
+
+def test_a_folder_is_searched_for_weights_and_tokenizer(official, folder, tmp_path: Path):
+    """The official download, as a folder: the tokenizer lies inside it, not beside it."""
+    name = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+    torch.save(official, tmp_path / name)
+    shutil.copytree(folder / "xlm-roberta-large", tmp_path / "xlm-roberta-large")
+    clip = load_clip_text(tmp_path, SMALL, device="cpu", dtype=torch.float32)
+    assert clip.tokenizer is not None and clip.tokenizer.path.parent.parent == tmp_path
 
 
 def test_what_is_missing_is_named(official, folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

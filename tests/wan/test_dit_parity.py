@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from tests.wan.dit_helpers import FLF2V, FUN_CONTROL, I2V, T2V, Inputs, inputs, relative_error, small_model
+from tools.bench.full_size import diffusers_dit
 from wan.config import DiTConfig
 from wan.keys import dit_from_diffusers, dit_to_diffusers, dit_to_official
 from wan.model import WanModel
@@ -25,25 +25,6 @@ TASKS = {
 ALL = pytest.mark.parametrize("config", TASKS.values(), ids=TASKS)
 
 
-def diffusers_twin(model: WanModel) -> WanTransformer3DModel:
-    config = model.config
-    twin = WanTransformer3DModel(
-        num_attention_heads=config.num_heads,
-        attention_head_dim=config.head_dim,
-        in_channels=config.in_dim,
-        out_channels=config.out_dim,
-        text_dim=config.text_dim,
-        freq_dim=config.freq_dim,
-        ffn_dim=config.ffn_dim,
-        num_layers=config.num_layers,
-        image_dim=config.image_dim,
-        added_kv_proj_dim=None if config.image_dim is None else config.dim,
-        pos_embed_seq_len=config.image_pos_tokens or None,
-    )
-    twin.load_state_dict({dit_to_diffusers(key): value for key, value in model.state_dict().items()}, strict=True)
-    return twin.eval()
-
-
 def both(model: WanModel, timesteps: tuple[float, float], given: Inputs | None = None) -> tuple[Tensor, Tensor]:
     config = model.config
     given = given or inputs(config)
@@ -55,7 +36,7 @@ def both(model: WanModel, timesteps: tuple[float, float], given: Inputs | None =
         clip = clip.reshape(-1, config.image_pos_tokens // 2, clip.shape[-1])
     with torch.no_grad():
         ours = model(given.latents, timestep, given.context, given.clip_features, given.image_condition)
-        theirs = diffusers_twin(model)(x, timestep, given.context, clip).sample
+        theirs = diffusers_dit(model, torch.float32, share=True)(x, timestep, given.context, clip).sample
     return ours, theirs
 
 

@@ -15,7 +15,18 @@ from networks.lora_wan import create_network, merge_lora, merge_while_loading
 from tests.wan import test_t5
 from tests.wan.dit_helpers import I2V, inputs, relative_error, small_model, trained_adapter
 from wan.config import WAN_CONFIGS
-from wan.fp8 import FP8, FP8Linear, Fp8Mode, is_fp8_weight, quantise_rows, round_to_fp8, use_fast_fp8, use_fp8, widen
+from wan.fp8 import (
+    FP8,
+    FP8Linear,
+    Fp8Mode,
+    check_fast_fp8,
+    is_fp8_weight,
+    quantise_rows,
+    round_to_fp8,
+    use_fast_fp8,
+    use_fp8,
+    widen,
+)
 from wan.initialise import initialise
 from wan.keys_encoders import t5_table, to_official
 from wan.loading import load_dit, load_t5
@@ -135,6 +146,52 @@ def test_half_precision_computes_in_its_own_type(path: Path, dtype: torch.dtype)
     assert y.dtype == dtype and relative_error(y, exact) < 2 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_file_in_fp8_keeps_its_own_type(tmp_path: Path, dtype: torch.dtype):
+    state = small_model().state_dict()
+    name = "blocks.0.ffn.0.weight"
+    state[name][0, 0] = 20_000.0  # E5M2 reaches it, E4M3 ends at 448
+    narrow = {key: value.clamp(-448, 448) if dtype == FP8 else value for key, value in state.items()}
+    narrow = {key: value.to(dtype) if is_fp8_weight(key) else value for key, value in narrow.items()}
+    write_tensors(tmp_path / "dit.safetensors", narrow)
+    kept, cast = load(tmp_path / "dit.safetensors", "base"), load(tmp_path / "dit.safetensors")
+    assert kept.state_dict()[name].dtype == dtype and kept.state_dict()[name].view(torch.uint8).equal(
+        narrow[name].view(torch.uint8)
+    )
+    assert kept.state_dict()[name][0, 0].float() == (448 if dtype == FP8 else 20_480)
+    with torch.no_grad():
+        assert torch.equal(kept(*inputs().arguments), cast(*inputs().arguments))
+
+
+def test_scales_are_made_from_the_files_own_numbers_not_from_rounded_ones(path: Path):
+    dit = load_dit(path, I2V, device="cpu", dtype=torch.bfloat16, fp8="scaled")
+    name = "blocks.2.cross_attn.o"
+    wide = small_model().get_parameter(f"{name}.weight")
+    rounded, scale = quantise_rows(wide)
+    assert dit.state_dict()[f"{name}.weight"].view(torch.uint8).equal(rounded.view(torch.uint8))
+    assert dit.state_dict()[f"{name}.scale"].equal(scale)
+    through = quantise_rows(wide.bfloat16())
+    assert not through[1].equal(scale) and not through[0].view(torch.uint8).equal(rounded.view(torch.uint8))
+
+
+@pytest.mark.parametrize("fp8", ["none", "base"])
+def test_a_lora_reaches_weights_that_fp8_leaves_alone(path: Path, lora: Path, fp8: Fp8Mode, monkeypatch):
+    monkeypatch.setattr("wan.placing.is_fp8_weight", lambda name: name.endswith("ffn.0.weight"))
+    after = small_model()
+    assert merge_lora(after, lora, 0.7) == 3 * 12
+    merged = load(path, fp8, merge=merge_while_loading([(lora, 0.7)])).state_dict()
+    for name, value in after.state_dict().items():
+        if fp8 == "base" and name.endswith("ffn.0.weight"):
+            assert merged[name].dtype == FP8
+        else:
+            assert merged[name].equal(value), name
+
+
+def test_a_lora_for_a_weight_that_is_not_there_stops_the_program(path: Path):
+    with pytest.raises(AssertionError, match="has not"):
+        load(path, merge=lambda dit: {"blocks.9.ffn.0.weight": lambda weight: weight})
+
+
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
     network = create_network(small_model(), rank=3, alpha=3.0)
@@ -231,6 +288,26 @@ def test_t5_in_fp8_says_nearly_the_same(tmp_path: Path, caplog: pytest.LogCaptur
 def test_fast_fp8_is_refused_without_the_hardware(path: Path):
     with pytest.raises(ValueError, match=r"--fp8_fast needs a GPU.*Leave the flag out"):
         use_fast_fp8(load(path, "scaled"), torch.device("cpu"))
+
+
+def test_fast_fp8_is_refused_where_torch_has_no_such_product(monkeypatch: pytest.MonkeyPatch):
+    def fail(device: torch.device) -> None:
+        raise RuntimeError("rowwise scaling is for sm90 only\n at a place in C++")
+
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (8, 9))
+    monkeypatch.setattr("wan.fp8._try_product", fail)
+    with pytest.raises(
+        ValueError, match=r"--fp8_fast: torch .*for cuda \(rowwise scaling is for sm90 only\)\. Install"
+    ):
+        check_fast_fp8(torch.device("cuda"))
+
+
+def test_fast_fp8_is_refused_for_e5m2(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wan.fp8.check_fast_fp8", lambda device: None)
+    layer = FP8Linear(16, 16, bias=False, scaled=False)
+    layer.weight = torch.nn.Parameter(layer.weight.detach().to(torch.float8_e5m2), requires_grad=False)
+    with pytest.raises(ValueError, match="E5M2"):
+        use_fast_fp8(layer, torch.device("cuda"))
 
 
 @pytest.mark.gpu

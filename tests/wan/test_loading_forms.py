@@ -237,6 +237,14 @@ def test_the_forks_base_is_taken_strictly(tmp_path: Path):
         dit(tmp_path / "3.safetensors")
 
 
+@pytest.mark.parametrize("odd", ["conv.2.weight", "myadapter.more.weight", "blocks.1.cross_attn.k_camera1.odd"])
+def test_names_that_only_look_like_the_forks_are_not_swallowed(tmp_path: Path, odd: str):
+    state = {**small_model().state_dict(), **fork_camera(I2V.num_layers, 1), odd: torch.ones(1)}
+    write_tensors(tmp_path / "3.safetensors", state)
+    with pytest.raises(ValueError, match=rf"Keys 1 unexpected: {re.escape(odd)}\."):
+        dit(tmp_path / "3.safetensors")
+
+
 def test_the_forks_layers_number_as_its_code_makes_them():
     # 2 of conv, 9 + 2 * 12 of myadapter, 9 a block
     assert len(fork_camera_names(40)) == len(set(fork_camera_names(40))) == 2 + 9 + 24 + 9 * 40
@@ -266,3 +274,16 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path):
         write_tensors(tmp_path / SHARD.format(number), {"a": torch.ones(1), str(number): torch.ones(1)})
     with pytest.raises(ValueError, match="a is in another shard too"):
         read_tensors(tmp_path / SHARD.format(1))
+
+
+def test_two_names_of_one_tensor_are_reported_for_the_encoders_too(tmp_path: Path):
+    official = random_state(WanVAE(test_vae.SMALL))
+    other = {"model.conv1.weight": official["conv1.weight"].clone()}
+    write_tensors(tmp_path / "vae.safetensors", {**other, **official})
+    with pytest.raises(ValueError, match=r"1 unexpected: model\.conv1\.weight"):
+        vae(tmp_path / "vae.safetensors")
+    ours = random_state(T5Encoder(test_t5.SMALL))
+    other = {"norm.weight": to_official(ours, t5_table(test_t5.SMALL))["norm.weight"].clone()}
+    write_tensors(tmp_path / "t5.safetensors", {**ours, **other})
+    with pytest.raises(ValueError, match=r"1 unexpected: norm\.weight"):
+        t5(tmp_path / "t5.safetensors")
