@@ -120,9 +120,14 @@ def plan(args: argparse.Namespace) -> Job:
     from common.precision import pick_device
     from generation.encode import needs_clip
     from generation.pictures import PicturePaths, read_pictures
+    from wan.fp8 import check_fast_fp8
     from wan.tokenizer import find_tokenizer
 
-    task = WAN_CONFIGS[args.task]
+    task, device = WAN_CONFIGS[args.task], pick_device(args.device)
+    if args.fp8_fast:
+        check_fast_fp8(device)
+        if not (args.fp8 or args.fp8_scaled):
+            raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
     arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
     pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
@@ -149,7 +154,7 @@ def plan(args: argparse.Namespace) -> Job:
         negative_prompt=task.negative_prompt if args.negative_prompt is None else args.negative_prompt,
         guidance_scale=task.guidance_scale if args.guidance_scale is None else args.guidance_scale,
         seed=seed,
-        device=pick_device(args.device),
+        device=device,
     )
 
 

@@ -31,13 +31,18 @@ def run(main: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("OMNICAM_TRACEBACK"):
             raise
-        sys.stderr.write(f"error: {_describe(error)}\n")
+        sys.stderr.write(f"error: {printable(_describe(error))}\n")
         return EXIT_USER_ERROR
     except MemoryError as error:
         if os.environ.get("OMNICAM_TRACEBACK"):
             raise
         sys.stderr.write(f"error: out of memory; use smaller sizes, lengths or batches. {error}".rstrip() + "\n")
         return EXIT_USER_ERROR
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal would obey: names come from files that others wrote."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _describe(error: ValueError | OSError) -> str:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,10 @@ UNREADABLE = (
     *(AssertionError, ArithmeticError, struct.error, zipfile.BadZipFile),
 )
 """What torch.load(weights_only=True) raises for files that are damaged, foreign, or hold more than tensors."""
+
+# what torch.load(weights_only=True) says of the first thing that it does not let pass, amid advice to let it pass
+_REFUSED = re.compile(r"GLOBAL ([\w.]+)")
+_UNPICKLER = "WeightsUnpickler error: "
 
 _DTYPES = {
     "F64": torch.float64,
@@ -122,8 +127,14 @@ def read_header(path: str | Path) -> Header:
 
 
 def why(error: Exception) -> str:
-    """The first line of an error of `UNREADABLE`; the unpickler's own confusion about foreign bytes says nothing."""
-    lines = str(error).strip().splitlines()
+    """What is wrong, from an error of `UNREADABLE`; the unpickler's own confusion about foreign bytes says nothing.
+
+    Where the restricted loader met more than tensors, that is named, without torch's advice to load it all the same.
+    """
+    text = str(error).strip()
+    if refused := _REFUSED.search(text):
+        return f"it holds more than tensors: {refused[1]}; nothing of it was run"
+    lines = text.rpartition(_UNPICKLER)[2].strip().splitlines()
     return lines[0] if lines and not isinstance(error, LookupError) else "not what torch.save writes"
 
 

@@ -12,10 +12,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.files import atomic_path
+from common.precision import dtype_name
 from common.streaming import stream_tensors
-from common.tensor_headers import read_header
+from common.tensor_headers import TensorEntry, read_header
 
 _SHOWN = 5
+_LONGEST_NAME = 200
+# tensors are summed in pieces of so many numbers; those of a CPU are widened first, and larger ones would stay in its
+# memory as holes between the weights
+_PIECE = {"cpu": 1 << 18}
+_LARGE_PIECE = 1 << 26
 
 
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
@@ -71,10 +77,16 @@ class Misfit:
     def __str__(self) -> str:
         kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshapen))
         return "Keys " + "; ".join(
-            f"{len(keys)} {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
+            f"{len(keys)} {kind}: {', '.join(map(_short, keys[:_SHOWN]))}{', ...' if len(keys) > _SHOWN else ''}"
             for kind, keys in kinds
             if keys
         )
+
+
+def _short(name: str) -> str:
+    """A name on one line, cut where no network's own name is as long."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}..."
 
 
 def compare_tensors(wanted: Mapping[str, _Shaped], given: Mapping[str, _Shaped]) -> Misfit:
@@ -88,6 +100,61 @@ def compare_tensors(wanted: Mapping[str, _Shaped], given: Mapping[str, _Shaped])
             if key in given and given[key].shape != wanted[key].shape
         ],
     )
+
+
+def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry], what: str, source: str | Path) -> None:
+    """Compare what a file's header tells with a network, before anything is read.
+
+    Args:
+        module: any module, usually on the meta device.
+        entries: the file's tensors under the module's names.
+        what: the network's name for the error message.
+        source: the file, for the error message.
+
+    Raises:
+        ValueError: names or shapes differ, or a weight is in no floating-point type, as programs that quantise write.
+    """
+    misfit = compare_tensors(module.state_dict(), entries)
+    if misfit:
+        raise ValueError(f"{source} does not fit {what}. {misfit}. Download it again, or pass another file")
+    other = [name for name, entry in entries.items() if not entry.dtype.is_floating_point]
+    if other:
+        raise ValueError(
+            f"{source}: {len(other)} weights are not in a floating-point type, the first is {other[0]} in "
+            f"{dtype_name(entries[other[0]].dtype)}; pass a file in bf16, fp16, fp32 or fp8_e4m3fn"
+        )
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum in float32, on the tensor's device: not finite where any of its numbers is not.
+
+    It is made in pieces, for the CPU widens a whole tensor before it sums it up.
+    """
+    pieces = tensor.flatten().split(_PIECE.get(tensor.device.type, _LARGE_PIECE))
+    # fp8 cannot be summed, and float16 holds all its numbers
+    wide = (piece.half() if tensor.dtype.itemsize == 1 else piece for piece in pieces)
+    return torch.stack([piece.sum(dtype=torch.float32) for piece in wide]).sum()
+
+
+def check_finite(totals: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse weights with numbers that are not finite: they would show as noise, or not at all, hours later.
+
+    Args:
+        totals: {name: what `total` gave}, all on one device, which is waited for once.
+        source: the file, for the error message.
+
+    Raises:
+        ValueError: names the file, the first such tensors, and their number.
+    """
+    if not totals:
+        return
+    finite = torch.stack(list(totals.values())).isfinite().tolist()
+    bad = [name for name, good in zip(totals, finite, strict=True) if not good]
+    if bad:
+        raise ValueError(
+            f"{source}: {len(bad)} of {len(totals)} tensors hold NaN or infinity: {', '.join(bad[:_SHOWN])}"
+            f"{', ...' if len(bad) > _SHOWN else ''}; the file is damaged or its training had diverged. Pass another"
+        )
 
 
 def assign_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str, source: str | Path) -> None:

@@ -1,6 +1,7 @@
 """LoRA files in musubi-tuner's layout: NAME.lora_down.weight [r, in], NAME.lora_up.weight [out, r], NAME.alpha."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from common.weights import read_tensors, write_tensors
+from common.weights import read_tensors, total, write_tensors
 
 _DOWN, _UP, _ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 _SHOWN = 5
@@ -55,13 +56,17 @@ def _entry(path: str | Path, name: str, tensors: Mapping[str, Tensor]) -> LoRAEn
         if name + suffix not in tensors:
             raise ValueError(f"{path}: {name} has no {suffix[1:]}; the file is not whole")
     down, up = tensors[name + _DOWN], tensors[name + _UP]
-    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1] or not down.shape[0]:
         raise ValueError(
             f"{path}: {name} has down {tuple(down.shape)} and up {tuple(up.shape)}; expected [r, in] and [out, r]"
         )
-    if not (down.isfinite().all() and up.isfinite().all()):
+    if not (down.is_floating_point() and up.is_floating_point()):
+        raise ValueError(f"{path}: {name} is in {down.dtype} and {up.dtype}; expected floating-point numbers")
+    if not (total(down).isfinite() and total(up).isfinite()):
         raise ValueError(f"{path}: {name} holds NaN or infinity; the training that wrote it had diverged")
     alpha = tensors.get(name + _ALPHA)
+    if alpha is not None and (alpha.numel() != 1 or not math.isfinite(alpha.item())):
+        raise ValueError(f"{path}: {name}{_ALPHA} is {alpha.tolist()}; expected one finite number")
     return LoRAEntry(down, up, float(alpha) if alpha is not None else float(down.shape[0]))
 
 

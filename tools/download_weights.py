@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -149,6 +150,8 @@ def fetch(job: Job, root: Path, plain: bool, mirror: str | None, token: str | No
     """
     if job.file.licence != APACHE:
         log.warning("%s: the licence is %s", job.file.name, job.file.licence)
+    if job.file.repo is not None and not (job.remote.sha256 or job.remote.git_sha1):
+        log.warning("%s: the server states no hash of it, so its content cannot be checked", job.file.name)
     if job.file.repo is None or plain or importlib.util.find_spec("huggingface_hub") is None:
         download(job.remote, job.target, token if job.file.repo else None)
     else:
@@ -178,7 +181,8 @@ def _fetch_by_hub(job: Job, repo: str, root: Path, mirror: str | None, token: st
         raise ValueError(f"{job.file.name} from {job.remote.url} {wrong}; it was removed, run the same command again")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     came.replace(job.target)
-    shutil.rmtree(staging)
+    # another download of the same file may still write there
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _first_seen(root: Path) -> dict[str, str]:
@@ -208,7 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list:
         sys.stdout.write(list_files())
         return 0
-    root = Path(args.root)
+    root = Path(arguments.named(args.root, "--root"))
+    if args.mirror is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", args.mirror):
+        raise ValueError(f"--mirror {args.mirror}: expected an address such as https://hf-mirror.com")
     if not root.is_dir():
         raise ValueError(f"--root {root}: is no folder")
     # a mirror is somebody else's server

@@ -5,6 +5,7 @@ Proxies come from the environment, as everywhere in Python.
 """
 
 import errno
+import fcntl
 import hashlib
 import http.client
 import json
@@ -13,7 +14,8 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -91,7 +93,7 @@ def _head(url: str, token: str | None) -> Message:
     except urllib.error.HTTPError as error:
         if error.code in (405, 501):
             return Message()
-        if 300 <= error.code < 400:
+        if 300 <= error.code < 400 and error.headers.get("X-Linked-Etag"):
             return error.headers
         raise _final(url, error) from None
     except (OSError, http.client.HTTPException) as error:
@@ -100,6 +102,8 @@ def _head(url: str, token: str | None) -> Message:
 
 def _remote(url: str, headers: Message, is_hub: bool) -> Remote:
     length = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
+    if length == "0":
+        raise ConnectionError(f"{url}: the server has an empty file there")
     tag = (headers.get("X-Linked-Etag") or headers.get("ETag") or "").removeprefix("W/").strip('"')
     return Remote(
         url,
@@ -131,9 +135,36 @@ def download(remote: Remote, target: Path, token: str | None = None, wait: Wait 
     """
     part = part_of(target)
     part.parent.mkdir(parents=True, exist_ok=True)
+    with _held(part):
+        _fill(remote, part, target.name, token, wait)
+        _check(remote, part, target.name)
+        with part.open("rb") as whole:
+            os.fsync(whole.fileno())
+        part.replace(target)
+        _record_of(part).unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[None]:
+    """Keep other downloads from writing to the same part, as long as this process lives; an empty part is removed."""
+    with part.open("ab") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConnectionError(f"{part} is being written by another download; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            if part.exists() and not _size(part):
+                part.unlink()
+                _record_of(part).unlink(missing_ok=True)
+
+
+def _fill(remote: Remote, part: Path, name: str, token: str | None, wait: Wait) -> None:
+    """Append to the part until it is as long as was promised."""
     _drop_other(part, remote)
     failures = 0
-    with byte_progress(remote.size, target.name, _size(part)) as bar:
+    with byte_progress(remote.size, name, _size(part)) as bar:
         while remote.size is None or _size(part) < remote.size:
             before = _size(part)
             asked = None
@@ -159,13 +190,8 @@ def download(remote: Remote, target: Path, token: str | None = None, wait: Wait 
                     "command goes on from there"
                 )
             seconds = min(LONGEST_WAIT, float(asked) if asked and asked.isdigit() else 2.0**failures)
-            log.warning("%s: %s; trying again in %.0f s", target.name, reason, seconds)
+            log.warning("%s: %s; trying again in %.0f s", name, reason, seconds)
             wait(seconds)
-    _check(remote, part, target.name)
-    with part.open("rb") as whole:
-        os.fsync(whole.fileno())
-    part.replace(target)
-    _record_of(part).unlink(missing_ok=True)
 
 
 def file_hash(path: Path, kind: str = "sha256") -> str:
@@ -194,6 +220,7 @@ def _check(remote: Remote, part: Path, name: str) -> None:
     wrong = mismatch(remote, part)
     if wrong:
         part.unlink()
+        _record_of(part).unlink(missing_ok=True)
         raise ValueError(f"{name} from {remote.url} {wrong}; it was removed, run the same command again")
 
 
@@ -256,7 +283,10 @@ def _open(url: str, headers: Mapping[str, str], token: str | None, method: str =
     request = urllib.request.Request(url, headers={"User-Agent": "omnicam-wan", **headers}, method=method)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
-    return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+    try:
+        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+    except ValueError as error:  # an address, here or in a redirection, that is none
+        raise urllib.error.URLError(str(error)) from None
 
 
 def _final(url: str, error: urllib.error.HTTPError) -> OSError:
@@ -292,9 +322,9 @@ def _record(part: Path) -> dict[str, str]:
 
 
 def _drop_other(part: Path, remote: Remote) -> None:
-    if part.exists() and _record(part).get("identity") != remote.identity:
+    if _size(part) and _record(part).get("identity") != remote.identity:
         log.warning("%s is part of another file than the server has now; starting again", part.name)
-        part.unlink()
+        os.truncate(part, 0)
 
 
 def _write_record(part: Path, remote: Remote, validator: str | None) -> None:

@@ -99,7 +99,7 @@ def report(found: Mapping[str, Any], keys: bool) -> str:
         shown = list(found["tensors"].items())[: None if keys else _FEW]
         lines += [f"  {name}  {dtype} {shape}" for name, (dtype, shape) in shown]
     lines += [f"  metadata {name}: {_short(value)}" for name, value in found["metadata"].items()]
-    return "\n".join(lines) + "\n"
+    return cli.printable("\n".join(lines) + "\n")
 
 
 def _fit_lines(fit: Mapping[str, Any], keys: bool) -> list[str]:

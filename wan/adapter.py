@@ -8,6 +8,7 @@ Parameters: 0.49 M for `i2v-tiny`, 145 M for the 14B models, 14 M for the 1.3B o
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import partial
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from common.streaming import stream_tensors
 from common.tensor_headers import read_header
-from common.weights import assign_tensors, write_tensors
+from common.weights import assign_tensors, check_finite, check_fit, total, write_tensors
 from wan.attention import sdpa
 from wan.blocks import CameraBranch, LayerNorm, RMSNorm, linear_float32
 from wan.config import AdapterConfig, DiTConfig
@@ -240,7 +241,9 @@ def load_adapter(
         )
     with torch.device("meta"):
         adapter = CameraAdapter(config, dit_dim, layers)
+    check_fit(adapter, header.entries, "the camera adapter", path)
     placed = dict(stream_tensors(header.entries, device, lambda _, entry: dtype or entry.dtype))
+    check_finite({name: total(tensor) for name, tensor in placed.items()}, path)
     assign_tensors(adapter, placed, "the camera adapter", path)
     return adapter
 
@@ -257,7 +260,25 @@ def parse_adapter_config(path: str | Path, text: str) -> tuple[AdapterConfig, in
         known = {item.name for item in fields(AdapterConfig)}
         if unknown := set(values) - known:
             raise ValueError(f"unknown entries {sorted(unknown)}")
-        lists: dict[str, Any] = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return AdapterConfig(**{**values, **lists}), dit_dim, layers
+        for item in fields(AdapterConfig):
+            if item.name in values:
+                values[item.name] = _like(item.default, values[item.name], item.name)
+        config = AdapterConfig(**values)
+        if config.blocks[-1] >= layers:
+            raise ValueError(f"block {config.blocks[-1]} of a DiT with {layers}")
+        return config, dit_dim, layers
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: the adapter's metadata 'config' is unreadable ({error})") from None
+
+
+def _like(default: Any, value: Any, name: str) -> Any:
+    """A value from JSON as the type of the default one; sizes and numbers must be positive."""
+    if isinstance(default, tuple):
+        lowest = 1 if name == "patch_size" else 0
+        wanted = len(default) if name == "patch_size" else None
+        numbers = isinstance(value, list) and all(type(item) is int and item >= lowest for item in value)
+        if numbers and wanted in (None, len(value)):
+            return tuple(value)
+    elif type(value) in (int, type(default)) and 0 < value < math.inf:
+        return value
+    raise ValueError(f"{name} is {value!r}; expected the like of {default!r}")

@@ -146,17 +146,26 @@ def use_fp8(module: nn.Module, names: Iterable[str], scaled: bool) -> None:
         setattr(module.get_submodule(parent), own, new)
 
 
-def use_fast_fp8(module: nn.Module, device: torch.device) -> int:
-    """Let the fp8 layers of a network multiply in 8 bits (`--fp8_fast`); gives how many there are.
+def check_fast_fp8(device: torch.device) -> None:
+    """Refuse `--fp8_fast` on a device that cannot.
 
     Raises:
-        ValueError: the device cannot, or the network has no fp8 layers.
+        ValueError: it has no 8-bit products.
     """
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise ValueError(
             "--fp8_fast needs a GPU that multiplies in 8 bits (compute capability 8.9 or newer: Ada, Hopper, "
             f"Blackwell); {device} is none. Leave the flag out"
         )
+
+
+def use_fast_fp8(module: nn.Module, device: torch.device) -> int:
+    """Let the fp8 layers of a network multiply in 8 bits (`--fp8_fast`); gives how many there are.
+
+    Raises:
+        ValueError: the device cannot, or the network has no fp8 layers.
+    """
+    check_fast_fp8(device)
     layers = [layer for layer in module.modules() if isinstance(layer, FP8Linear)]
     if not layers:
         raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")

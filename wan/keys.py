@@ -5,7 +5,7 @@ Yangxiaoda1/OmniCam-Wan `wan/modules/model.py` at b8f8f88.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -84,8 +84,17 @@ def dit_to_official(tensors: Mapping[str, T]) -> dict[str, T]:
     """
     if any(key.startswith(_DIFFUSERS_PREFIX) for key in tensors):
         blocks, rest = _inverted(_DIT_BLOCK_MODULES), _inverted(_DIT_MODULES)
-        return {_renamed(key, rest, blocks) or key: tensor for key, tensor in tensors.items()}
-    return {key.removeprefix(COMFY_PREFIX): tensor for key, tensor in tensors.items()}
+        return rename_all(tensors, lambda key: _renamed(key, rest, blocks) or key)
+    return rename_all(tensors, lambda key: key.removeprefix(COMFY_PREFIX))
+
+
+def rename_all(tensors: Mapping[str, T], rename: Callable[[str], str]) -> dict[str, T]:
+    """Tensors under new names; one whose new name is taken keeps its own, for the strict comparison to report."""
+    result: dict[str, T] = {}
+    for key, tensor in tensors.items():
+        new = rename(key)
+        result[key if new in tensors or new in result else new] = tensor
+    return result
 
 
 def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.tensor_headers import TensorEntry
 from wan.config import CLIPConfig, T5Config, VAEConfig
+from wan.keys import rename_all
 
 KeyTable = dict[str, tuple[str, ...] | None]
 """Official name -> names in our module; None for a tensor that is read over."""
@@ -146,7 +147,9 @@ def from_official(tensors: Mapping[str, T], table: KeyTable, dropped: tuple[str,
         names = table.get(key, (key,))
         if names is None or key.startswith(dropped):
             continue
-        if len(names) == 1:
+        if any(name != key and (name in tensors or name in result) for name in names):
+            result[key] = tensor  # a second tensor of the same meaning, for the strict comparison to report
+        elif len(names) == 1:
             result[names[0]] = tensor.reshape(_without_leading_ones(key, tensor))
         elif len(tensor.shape) > 0 and tensor.shape[0] % len(names) == 0:
             result |= dict(zip(names, cast(Sequence[T], tensor.chunk(len(names))), strict=True))
@@ -186,7 +189,7 @@ def vae_to_ours(tensors: Mapping[str, T], config: VAEConfig) -> dict[str, T]:
     Comfy's `wan_2.1_vae.safetensors` has official names; Kijai's WanVideoWrapper also takes them after `model.`.
     """
     back = {other: official for official, names in vae_table(config).items() for other in names or ()}
-    return {back.get(key, key.removeprefix("model.")): tensor for key, tensor in tensors.items()}
+    return rename_all(tensors, lambda key: back.get(key, key.removeprefix("model.")))
 
 
 def to_official(tensors: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from common.logs import get_logger
 from common.precision import dtype_name
 from common.streaming import stream_tensors
 from common.tensor_headers import Header, TensorEntry, read_header
-from common.weights import assign_tensors, compare_tensors
+from common.weights import assign_tensors, check_finite, check_fit, compare_tensors, total
 from wan.fp8 import Fp8Mode, is_fp8_weight, quantise_rows, round_to_fp8, use_fp8
 from wan.recognise import FLAGS, FP8_DTYPES, Contents, recognise
 
@@ -102,11 +102,9 @@ def place(
         merge: changes these weights before they are rounded.
 
     Raises:
-        ValueError: names or shapes do not fit; nothing has been read then.
+        ValueError: names, shapes or types do not fit, and nothing has been read then; or a tensor holds NaN.
     """
-    misfit = compare_tensors(module.state_dict(), entries)
-    if misfit:
-        raise ValueError(f"{source} does not fit {what}. {misfit}. Download it again, or pass another file")
+    check_fit(module, entries, what, source)
     _log_fp8(entries, dtype, fp8, source)
     if fp8 != "none":
         use_fp8(module, filter(is_fp8_weight, entries), scaled=fp8 == "scaled")
@@ -118,8 +116,11 @@ def place(
         return entry.dtype if changed(name) else dtype
 
     placed: dict[str, Tensor] = {}
+    totals: dict[str, Tensor] = {}
     for name, tensor in stream_tensors(entries, device, dtype_of, passing=changed):
+        totals[name] = total(tensor)
         placed |= _finish(name, tensor, dtype, fp8, merge) if changed(name) else {name: tensor}
+    check_finite(totals, source)
     assign_tensors(module, placed, what, source)
     # buffers that no file holds are still elsewhere
     return module.to(device).requires_grad_(False).eval()

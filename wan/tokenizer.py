@@ -42,14 +42,18 @@ class Tokenizer:
         self.path = _file_at(Path(path))
         if not self.path.is_file():
             raise FileNotFoundError(f"tokenizer: {self.path} does not exist. {_hint()}")
-        self._tokenizer = tokenizers.Tokenizer.from_str(_read_definition(self.path))
+        definition = _read_definition(self.path)
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(definition)
+        except Exception as error:  # noqa: BLE001 - the library raises no narrower one
+            raise ValueError(f"{self.path}: not a tokenizer.json ({error})") from None
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, added ones included; every token number is below it."""
-        return self._tokenizer.get_vocab_size()
+        """Number of tokens, added ones and gaps included; every token number is below it."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def __call__(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token numbers of each prompt, after the clean-up, without padding."""
@@ -87,10 +91,10 @@ def find_tokenizer(weights: str | Path, tokenizer: str | Path | None = None, all
 def _read_definition(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
-        known = "model" in json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+        table = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a tokenizer.json ({error})") from None
-    if not known:
+    if not isinstance(table, dict) or "model" not in table:
         raise ValueError(f"{path}: not a tokenizer.json (it has no entry 'model')")
     return text
 

@@ -235,7 +235,9 @@ def lora_file(path: Path, **changes: Tensor) -> Path:
     name = "lora_unet_blocks_0_self_attn_q"
     tensors = {f"{name}.lora_down.weight": torch.ones(4, 32), f"{name}.lora_up.weight": torch.ones(32, 4)}
     tensors.update({key.replace("__", "."): value for key, value in changes.items()})
-    write_tensors(path / "lora.safetensors", {key: value for key, value in tensors.items() if value.numel()})
+    write_tensors(
+        path / "lora.safetensors", {key: value for key, value in tensors.items() if value.numel() or value.ndim > 1}
+    )
     return path / "lora.safetensors"
 
 
@@ -250,6 +252,14 @@ MISTAKES = {
     "half a pair": ({f"{QUERY}__lora_up__weight": torch.ones(0)}, "has no lora_up"),
     "other size": ({f"{QUERY}__lora_up__weight": torch.ones(64, 4)}, "another size"),
     "no product": ({f"{QUERY}__lora_up__weight": torch.ones(32, 5)}, "expected"),
+    "no rank": (
+        {f"{QUERY}__lora_down__weight": torch.ones(0, 32), f"{QUERY}__lora_up__weight": torch.ones(32, 0)},
+        "r, in",
+    ),
+    "whole numbers": ({f"{QUERY}__lora_up__weight": torch.ones(32, 4, dtype=torch.int8)}, "floating-point"),
+    "fp8 diverged": ({f"{QUERY}__lora_up__weight": torch.full((32, 4), float("nan")).to(torch.float8_e4m3fn)}, "NaN"),
+    "two alphas": ({f"{QUERY}__alpha": torch.ones(2)}, "expected one finite number"),
+    "no alpha": ({f"{QUERY}__alpha": torch.tensor(float("nan"))}, "expected one finite number"),
     "diverged": ({f"{QUERY}__lora_up__weight": torch.full((32, 4), float("nan"))}, "NaN"),
 }
 

@@ -113,3 +113,16 @@ def test_text_caches_know_that_their_encoder_was_in_fp8(world, kept):
     key = "varlen_t5_bfloat16"
     error = float((narrow[key].float() - plain[key].float()).norm() / plain[key].float().norm())
     assert 0 < error < 0.05
+
+
+def test_fp8_fast_is_refused_before_anything_is_loaded(models, photo, tmp_path, monkeypatch, capsys, kept):
+    arguments = [
+        *models["wan_generate_video"], "--prompt", "x", "--image_path", photo, "--video_length", 5,
+        "--save_path", tmp_path / "v.mp4", "--fp8_fast",
+    ]  # fmt: skip
+    assert run("wan_generate_video", *arguments, "--fp8", "--device", "cpu") == 2
+    assert "--fp8_fast needs a GPU" in capsys.readouterr().err
+    monkeypatch.setattr("wan.fp8.check_fast_fp8", lambda device: None)
+    assert run("wan_generate_video", *arguments) == 2
+    assert "add --fp8 or --fp8_scaled" in capsys.readouterr().err
+    assert kept == {}

@@ -362,3 +362,39 @@ def test_huggingface_hub_itself_downloads_from_a_mirror(hub: Server, tmp_path: P
     assert (tmp_path / "weights/Wan2.1_VAE.pth").read_bytes() == b"vae" * 50
     assert (tmp_path / "weights/google/umt5-xxl/tokenizer.json").read_bytes() == b"tokenizer" * 50
     assert not any((tmp_path / "weights/.hub").iterdir())
+
+
+@pytest.mark.parametrize("redirect", ["{url}/file", "file:///etc/passwd", "http://", "http://[::1"])
+def test_a_redirection_to_nowhere_and_an_empty_file_are_named(server, tmp_path, waits, redirect: str):
+    with pytest.raises(ConnectionError, match=r"/file: "):
+        fetch(server, tmp_path, Served(CONTENT, redirect=redirect.format(url=server.url)), waits)
+    with pytest.raises(ConnectionError, match="empty file"):
+        fetch(server, tmp_path, Served(b""), waits)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_second_download_of_the_same_file_does_not_write_into_the_first(server, tmp_path, waits):
+    part_of(tmp_path / "file").write_bytes(CONTENT[:10])
+    with (
+        http_download._held(part_of(tmp_path / "file")),
+        pytest.raises(ConnectionError, match=r"file\.part is being written by another download"),
+    ):
+        fetch(server, tmp_path, Served(CONTENT), waits)
+    assert part_of(tmp_path / "file").read_bytes() == CONTENT[:10]
+    assert fetch(server, tmp_path, Served(CONTENT), waits).read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("mirror", ["", "hf-mirror.com", "file:///tmp", "http://", "http://a b"])
+def test_a_mirror_that_is_no_address_is_refused(tmp_path, capsys, mirror: str):
+    arguments = ["--root", str(tmp_path), "--mirror", mirror]
+    assert cli.run(lambda: download_weights.main(arguments)) == 2
+    assert "error: --mirror" in capsys.readouterr().err
+
+
+def test_a_mirror_that_states_no_hash_is_said_to_be_unchecked(server, tmp_path, caplog):
+    path = next(file for file in CATALOGUE if file.name == "vae").url("")
+    server.files[path] = Served(CONTENT)
+    arguments = ["--root", str(tmp_path), "--mirror", server.url, "--only", "vae", "--plain"]
+    assert download_weights.main(arguments) == 0
+    assert "states no hash" in caplog.text

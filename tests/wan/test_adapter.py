@@ -225,6 +225,11 @@ def test_a_file_comes_back_the_same(tmp_path: Path):
         ({"convention": "opengl_w2c"}, "convention"),
         ({"config": "{"}, "config"),
         ({"config": '{"dit_dim": 112, "dit_layers": 3, "colour": 1}'}, "colour"),
+        ({"config": '{"dit_dim": 112, "dit_layers": 3, "num_heads": 0}'}, "num_heads is 0"),
+        ({"config": '{"dit_dim": 112, "dit_layers": 3, "hidden_dim": "x"}'}, "hidden_dim is 'x'"),
+        ({"config": '{"dit_dim": 112, "dit_layers": 3, "eps": NaN}'}, "eps is nan"),
+        ({"config": '{"dit_dim": 112, "dit_layers": 3, "patch_size": [2]}'}, "patch_size is"),
+        ({"config": '{"dit_dim": 112, "dit_layers": 3, "blocks": [0, 7]}'}, "block 7 of a DiT with 3"),
         ({"config": '{"dit_dim": 5120, "dit_layers": 40}'}, "width 5120 with 40 blocks"),
         ({"config": '{"dit_dim": 112, "dit_layers": 3, "blocks": [0, 1, 2]}'}, "does not fit the camera adapter"),
     ],
@@ -242,4 +247,15 @@ def test_another_network_is_named(tmp_path: Path):
     path = tmp_path / "dit.safetensors"
     write_tensors(path, small_model().state_dict())
     with pytest.raises(ValueError, match=r"is a Wan2\.1 DiT, not a camera adapter"):
+        load_adapter(path, I2V)
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN or infinity"), (1, "floating-point type")])
+def test_an_adapter_of_no_numbers_is_refused(tmp_path: Path, value: float, word: str):
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, trained_adapter(), {})
+    tensors = read_tensors(path)
+    tensors["layers.0.q.weight"] = torch.full(tensors["layers.0.q.weight"].shape, value)
+    write_tensors(path, tensors, read_metadata(path))
+    with pytest.raises(ValueError, match=rf"adapter\.safetensors.*{word}"):
         load_adapter(path, I2V)

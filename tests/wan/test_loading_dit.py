@@ -6,6 +6,7 @@ import torch
 from common.weights import write_tensors
 from tests.wan.dit_helpers import FLF2V, I2V, T2V, inputs, small_model
 from wan.config import WAN_CONFIGS, DiTConfig
+from wan.fp8 import FP8, Fp8Mode
 from wan.keys import dit_to_diffusers
 from wan.loading import load_dit
 from wan.model import WanModel
@@ -80,3 +81,37 @@ def test_a_missing_file_and_an_unknown_attention_are_named(tmp_path: Path):
         load(tmp_path / "none.safetensors")
     with pytest.raises(ValueError, match="attn_mode"):
         load_dit(tmp_path / "none.safetensors", I2V, device="cpu", dtype=torch.float32, attn_mode="sageattn")
+
+
+@pytest.mark.parametrize("fp8", ["none", "base", "scaled"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["blocks.1.self_attn.q.bias", "blocks.0.ffn.0.weight", "head.head.weight"])
+def test_a_weight_that_is_no_number_is_named(tmp_path: Path, key: str, value: float, fp8: Fp8Mode):
+    state = small_model().state_dict()
+    state[key].view(-1)[3] = value
+    write_tensors(tmp_path / "dit.safetensors", state)
+    with pytest.raises(ValueError, match=rf"dit\.safetensors: 1 of \d+ tensors hold NaN or infinity: {key}"):
+        load_dit(tmp_path / "dit.safetensors", I2V, device="cpu", dtype=torch.float32, fp8=fp8)
+
+
+def test_nan_in_an_fp8_file_is_named(tmp_path: Path):
+    state = {key: value.to(FP8) if value.ndim == 2 else value for key, value in small_model().state_dict().items()}
+    state["blocks.0.ffn.2.weight"].view(torch.uint8).view(-1)[7] = 0xFF
+    write_tensors(tmp_path / "dit.safetensors", state)
+    with pytest.raises(ValueError, match=r"NaN or infinity: blocks\.0\.ffn\.2\.weight"):
+        load_dit(tmp_path / "dit.safetensors", I2V, device="cpu", dtype=torch.float32, fp8="base")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(tmp_path: Path, dtype: torch.dtype):
+    torch.save({key: value.to(dtype) for key, value in small_model().state_dict().items()}, tmp_path / "dit.pth")
+    with pytest.raises(ValueError, match=r"dit\.pth: \d+ weights are not in a floating-point type"):
+        load(tmp_path / "dit.pth")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_tensor_that_is_there_under_two_names_is_not_dropped_silently(tmp_path: Path, first: bool):
+    state, second = small_model().state_dict(), {"model.diffusion_model.head.head.weight": torch.zeros(1)}
+    torch.save({**second, **state} if first else {**state, **second}, tmp_path / "dit.pth")
+    with pytest.raises(ValueError, match=r"1 unexpected: model\.diffusion_model\.head\.head\.weight"):
+        load(tmp_path / "dit.pth")

@@ -266,3 +266,16 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path):
         write_tensors(tmp_path / SHARD.format(number), {"a": torch.ones(1), str(number): torch.ones(1)})
     with pytest.raises(ValueError, match="a is in another shard too"):
         read_tensors(tmp_path / SHARD.format(1))
+
+
+def test_two_names_of_one_tensor_are_reported_for_the_encoders_too(tmp_path: Path):
+    official = random_state(WanVAE(test_vae.SMALL))
+    other = {"model.conv1.weight": official["conv1.weight"].clone()}
+    write_tensors(tmp_path / "vae.safetensors", {**other, **official})
+    with pytest.raises(ValueError, match=r"1 unexpected: model\.conv1\.weight"):
+        vae(tmp_path / "vae.safetensors")
+    ours = random_state(T5Encoder(test_t5.SMALL))
+    other = {"norm.weight": to_official(ours, t5_table(test_t5.SMALL))["norm.weight"].clone()}
+    write_tensors(tmp_path / "t5.safetensors", {**ours, **other})
+    with pytest.raises(ValueError, match=r"1 unexpected: norm\.weight"):
+        t5(tmp_path / "t5.safetensors")

@@ -216,7 +216,7 @@ def test_a_tokenizer_of_another_model_is_refused(path: Path):
         load(path, replace(SMALL, vocab_size=100), TOKENIZER)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'["model"]', b'{"a": 1}', b'{"model": 1}', b"\xff\xfe"])
 def test_a_broken_tokenizer_is_named(path: Path, content: bytes):
     broken = path.parent / "broken.json"
     broken.write_bytes(content)
