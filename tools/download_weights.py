@@ -1,12 +1,12 @@
 """Download the weights to where every script looks for them, so that no path flag is needed afterwards.
 
 Interrupted downloads go on where they stopped when the same command is run again. Files of the Hugging Face hub are
-checked against the hub's own SHA-256; DUSt3R's server states none, so the hash of the first download is written to
-weights/first-seen.json and later ones are compared with it.
+checked against the hub's own SHA-256, files of a mirror against what the mirror states; DUSt3R's server states none, so
+the hash of the first download is written to weights/first-seen.json and later ones are compared with it. HF_TOKEN is
+sent to huggingface.co alone.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -49,9 +49,26 @@ def build_parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="say what would be done, and stop")
     add("--verify", action="store_true", help="check the hash of files that are there already, too")
     add("--root", metavar="PATH", default=str(ROOT), help="the folder that holds weights/")
-    add("--mirror", metavar="URL", help="a mirror of the hub, e.g. https://hf-mirror.com; it is not sent HF_TOKEN")
-    add("--plain", action="store_true", help="plain HTTPS even where huggingface_hub is installed")
+    add(
+        "--mirror",
+        metavar="URL",
+        help="a mirror of the hub, e.g. https://hf-mirror.com; it is not sent HF_TOKEN, and the hashes that its files "
+        "are checked against are its own. Default: HF_ENDPOINT, where that is set",
+    )
     return parser
+
+
+def hub_address(mirror: str | None) -> str:
+    """Where the hub's files are asked for: at --mirror, at HF_ENDPOINT (huggingface_hub's variable), or at the hub.
+
+    Raises:
+        ValueError: what was given is no address of a web server.
+    """
+    source = "HF_ENDPOINT" if mirror is None else "--mirror"
+    given = os.environ.get("HF_ENDPOINT") or HUB if mirror is None else mirror
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", given):
+        raise ValueError(f"{source} {given}: expected an address such as https://hf-mirror.com")
+    return given.rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -72,16 +89,14 @@ class Job:
         return 0 if self.present else max(0, (self.remote.size or 0) - have)
 
 
-def plan(
-    files: Sequence[WeightFile], root: Path, mirror: str | None, token: str | None, only_look: bool = False
-) -> list[Job]:
+def plan(files: Sequence[WeightFile], root: Path, hub: str, token: str | None, only_look: bool = False) -> list[Job]:
     """Ask the servers about each file, and look for it here.
 
     Args:
         files: what is wanted.
         root: the folder that holds weights/.
-        mirror: a mirror of the hub.
-        token: for the hub.
+        hub: address of the hub, or of a mirror of it.
+        token: for it.
         only_look: go on without sizes where a server cannot be reached.
 
     Raises:
@@ -91,7 +106,7 @@ def plan(
     jobs: list[Job] = []
     online = True
     for file in files:
-        target, url = root / file.target, file.url(mirror or HUB)
+        target, url = root / file.target, file.url(hub)
         remote = Remote(url)
         try:
             if online:
@@ -142,7 +157,7 @@ def check_disk(jobs: Sequence[Job], root: Path) -> None:
         )
 
 
-def fetch(job: Job, root: Path, plain: bool, mirror: str | None, token: str | None) -> None:
+def fetch(job: Job, root: Path, token: str | None) -> None:
     """Get one file and check it.
 
     Raises:
@@ -152,37 +167,10 @@ def fetch(job: Job, root: Path, plain: bool, mirror: str | None, token: str | No
         log.warning("%s: the licence is %s", job.file.name, job.file.licence)
     if job.file.repo is not None and not (job.remote.sha256 or job.remote.git_sha1):
         log.warning("%s: the server states no hash of it, so its content cannot be checked", job.file.name)
-    if job.file.repo is None or plain or importlib.util.find_spec("huggingface_hub") is None:
-        download(job.remote, job.target, token if job.file.repo else None)
-    else:
-        _fetch_by_hub(job, job.file.repo, root, mirror, token)
+    download(job.remote, job.target, token if job.file.repo else None)
     if job.file.repo is None and job.remote.sha256 is None:
         _record_first_seen(root, job.file.target, file_hash(job.target))
     log.info("%s: %s", job.file.name, job.target)
-
-
-def _fetch_by_hub(job: Job, repo: str, root: Path, mirror: str | None, token: str | None) -> None:
-    if mirror:
-        # huggingface_hub reads it once, when it is imported
-        os.environ["HF_ENDPOINT"] = mirror.rstrip("/")
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    staging = root / "weights" / ".hub" / job.file.name
-    try:
-        came = Path(huggingface_hub.hf_hub_download(repo, job.file.path, local_dir=staging, token=token or False))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise ConnectionError(
-            f"{job.remote.url}: {error}. The same command goes on from here; --plain may help"
-        ) from None
-    wrong = mismatch(job.remote, came)
-    if wrong:
-        shutil.rmtree(staging)
-        raise ValueError(f"{job.file.name} from {job.remote.url} {wrong}; it was removed, run the same command again")
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    came.replace(job.target)
-    # another download of the same file may still write there
-    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _first_seen(root: Path) -> dict[str, str]:
@@ -213,18 +201,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(list_files())
         return 0
     root = Path(arguments.named(args.root, "--root"))
-    if args.mirror is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", args.mirror):
-        raise ValueError(f"--mirror {args.mirror}: expected an address such as https://hf-mirror.com")
     if not root.is_dir():
         raise ValueError(f"--root {root}: is no folder")
-    # a mirror is somebody else's server
-    token = None if args.mirror else os.environ.get("HF_TOKEN")
+    hub = hub_address(args.mirror)
+    token = os.environ.get("HF_TOKEN") if hub == HUB else None
     files = files_named(args.only) if args.only else files_of_task(args.task)
-    jobs = plan(files, root, args.mirror, token, args.dry_run)
+    jobs = plan(files, root, hub, token, args.dry_run)
     if args.dry_run:
         sys.stdout.write(describe(jobs))
         return 0
     check_disk(jobs, root)
+    if hub != HUB:
+        log.warning("files come from %s, a mirror: it says itself what their hashes are", hub)
     for job in jobs:
         wrong = mismatch(job.remote, job.target) if job.present and args.verify else None
         if wrong:
@@ -232,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if job.present:
             log.info("%s is there: %s", job.file.name, job.target)
         else:
-            fetch(job, root, args.plain, args.mirror, token)
+            fetch(job, root, token)
     return 0
 
 

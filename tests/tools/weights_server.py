@@ -21,6 +21,8 @@ class Served:
     """Bytes of each of the first answers after which the connection is cut."""
     statuses: list[int] = field(default_factory=list)
     """Answers to the first requests, before the file is given."""
+    answers: int | None = None
+    """So many requests are answered, all later ones refused with 403."""
     redirect: str | None = None
     head: bool = True
     stated_sha256: str | None = None
@@ -68,8 +70,12 @@ class Handler(BaseHTTPRequestHandler):
         # a proxy is asked for whole addresses
         path = "/" + self.path.split("/", 3)[3] if self.path.startswith("http://") else self.path
         served = self.server.files.get(path.removeprefix("/store"))
+        if served is not None and served.answers is not None:
+            served.answers -= 1
         if served is None:
             self._reply(404)
+        elif served.answers is not None and served.answers < 0:
+            self._reply(403)
         elif served.statuses:
             self._reply(served.statuses.pop(0), {"Retry-After": "7"})
         elif self.command == "HEAD" and not served.head:
