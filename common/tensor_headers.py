@@ -252,7 +252,7 @@ def _check_layout(file: Path, entries: Mapping[str, TensorEntry], data: int, siz
 
 
 def _read_pickled(file: Path) -> dict[str, TensorEntry]:
-    check_torch(file)
+    _check_torch(file)
     try:
         _check_archive(file)
         # the namespace of training arguments that DUSt3R's file carries is data, not code
@@ -264,7 +264,7 @@ def _read_pickled(file: Path) -> dict[str, TensorEntry]:
     return {key: TensorEntry(file, value.dtype, value.shape, 0, value.detach()) for key, value in table.items()}
 
 
-def check_torch(file: Path) -> None:
+def _check_torch(file: Path) -> None:
     """Refuse pickled files where this torch could be made to run what is in them, or warn of its known holes.
 
     Sources: CVE-2025-32434 (torch.load with weights_only=True runs code, fixed in 2.6.0) and CVE-2026-24747 (it
