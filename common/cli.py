@@ -31,13 +31,18 @@ def run(main: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("OMNICAM_TRACEBACK"):
             raise
-        sys.stderr.write(f"error: {printable(_describe(error))}\n")
-        return EXIT_USER_ERROR
+        return report(error)
     except MemoryError as error:
         if os.environ.get("OMNICAM_TRACEBACK"):
             raise
         sys.stderr.write(f"error: out of memory; use smaller sizes, lengths or batches. {error}".rstrip() + "\n")
         return EXIT_USER_ERROR
+
+
+def report(error: ValueError | OSError) -> int:
+    """Show a user's mistake in one line, as `run` does; for scripts that go on after it. Returns its exit code."""
+    sys.stderr.write(f"error: {printable(_describe(error))}\n")
+    return EXIT_USER_ERROR
 
 
 def printable(text: str) -> str:

@@ -11,11 +11,9 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
-from typing_extensions import Buffer
 
 from common.tensor_headers import TensorEntry
 
@@ -67,7 +65,7 @@ Source = Callable[[Tensor, int], None]
 def _of_file(file: io.FileIO, entry: TensorEntry) -> Source:
     def fill(piece: Tensor, offset: int) -> None:
         file.seek(entry.start + offset)
-        view = memoryview(cast(Buffer, piece.numpy()))
+        view = piece.numpy().data
         while len(view):
             count = file.readinto(view)
             if not count:

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from common.files import atomic_path
 from common.precision import dtype_name
 from common.streaming import stream_tensors
-from common.tensor_headers import TensorEntry, read_header
+from common.tensor_headers import TensorEntry, read_header, short_name
 
 _SHOWN = 5
-_LONGEST_NAME = 200
 # tensors are summed in pieces of so many numbers; those of a CPU are widened first, and larger ones would stay in its
 # memory as holes between the weights
 _PIECE = {"cpu": 1 << 18}
@@ -77,16 +76,10 @@ class Misfit:
     def __str__(self) -> str:
         kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshapen))
         return "Keys " + "; ".join(
-            f"{len(keys)} {kind}: {', '.join(map(_short, keys[:_SHOWN]))}{', ...' if len(keys) > _SHOWN else ''}"
+            f"{len(keys)} {kind}: {', '.join(map(short_name, keys[:_SHOWN]))}{', ...' if len(keys) > _SHOWN else ''}"
             for kind, keys in kinds
             if keys
         )
-
-
-def _short(name: str) -> str:
-    """A name on one line, cut where no network's own name is as long."""
-    line = " ".join(name.split())
-    return line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}..."
 
 
 def compare_tensors(wanted: Mapping[str, _Shaped], given: Mapping[str, _Shaped]) -> Misfit:

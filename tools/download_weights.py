@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(describe(jobs))
         return 0
     check_disk(jobs, root)
-    if hub != HUB:
+    if hub != HUB and any(job.file.repo and not job.present for job in jobs):
         log.warning("files come from %s, a mirror: it says itself what their hashes are", hub)
     for job in jobs:
         wrong = mismatch(job.remote, job.target) if job.present and args.verify else None

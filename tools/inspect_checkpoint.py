@@ -99,7 +99,8 @@ def report(found: Mapping[str, Any], keys: bool) -> str:
         shown = list(found["tensors"].items())[: None if keys else _FEW]
         lines += [f"  {name}  {dtype} {shape}" for name, (dtype, shape) in shown]
     lines += [f"  metadata {name}: {_short(value)}" for name, value in found["metadata"].items()]
-    return cli.printable("\n".join(lines) + "\n")
+    # a name may hold line ends, behind which it would look like words of ours
+    return "".join(cli.printable(line.replace("\n", "\\n")) + "\n" for line in lines)
 
 
 def _fit_lines(fit: Mapping[str, Any], keys: bool) -> list[str]:
@@ -118,13 +119,19 @@ def _short(text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Look at each file and write what it is to standard output."""
+    """Look at each file and write what it is to standard output; a file that cannot be read does not stop the rest."""
     args = build_parser().parse_args(argv)
     setup_logging()
+    code = 0
     for path in args.files:
-        found = inspect(path, args.network)
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n" if args.json else report(found, args.keys))
-    return 0
+        try:
+            found = inspect(path, args.network)
+        except (ValueError, OSError) as error:
+            code = cli.report(error)
+            continue
+        # all but ASCII is escaped in JSON: a terminal obeys some of what JSON lets through
+        sys.stdout.write(json.dumps(found) + "\n" if args.json else report(found, args.keys))
+    return code
 
 
 if __name__ == "__main__":

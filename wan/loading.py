@@ -35,7 +35,8 @@ def load_dit(
 ) -> WanModel:
     """Load a DiT in official, Comfy's, diffusers' or the fork's names, streaming it to its device.
 
-    The fork's own camera layers are set aside, with a line in the log that says what they are.
+    Reading a .safetensors takes at most 128 MiB of host memory beside the weights; torch maps a .pth, whose pages count
+    whole as resident. The fork's own camera layers are set aside, with a line in the log that says what they are.
 
     Args:
         path: a .safetensors or .pth file, one of a set of shards, their index, or a folder: of the part

@@ -1,5 +1,4 @@
 import json
-import pickle
 
 import pytest
 import torch
@@ -43,23 +42,6 @@ def test_pth_files_of_tensors_are_read(tmp_path):
     assert torch.equal(read_tensors(tmp_path / "a.pth")["a"], torch.ones(2))
 
 
-class _Code:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return (open, (str(self.marker), "w"))
-
-
-def test_a_pickle_with_code_is_refused_and_nothing_runs(tmp_path):
-    path, marker = tmp_path / "evil.pth", tmp_path / "was_here"
-    path.write_bytes(pickle.dumps(_Code(marker), protocol=2))
-    with pytest.raises(ValueError, match=r"evil\.pth.*holds more than tensors: \S+; nothing of it was run") as error:
-        read_tensors(path)
-    assert not marker.exists()
-    assert "weights_only" not in str(error.value), "torch's advice to load it all the same"
-
-
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".txt"])
 def test_text_in_disguise_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"notes{suffix}"
@@ -85,11 +67,6 @@ def test_assign_fills_a_meta_module_and_names_what_does_not_fit():
     bad = {k: v for k, v in good.items() if k != "0.bias"} | {"extra": torch.ones(1), "1.bias": torch.ones(7)}
     with pytest.raises(ValueError, match=r"toy.pth.*1 missing: 0.bias.*1 unexpected: extra.*1\.bias \(7,\)"):
         assign_tensors(module, bad, "the toy", "toy.pth")
-
-
-def test_pth_files_from_before_the_zip_format_are_read(tmp_path):
-    torch.save({"a": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(read_tensors(tmp_path / "old.pth")["a"], torch.ones(2))
 
 
 def test_a_full_disk_is_an_os_error_that_names_the_file(tmp_path, monkeypatch):

@@ -233,3 +233,26 @@ def test_an_adapter_of_another_dit_is_still_described(tmp_path, look):
     save_adapter(tmp_path / "a.safetensors", CameraAdapter(config, 64, 5), {"base_task": "something"})
     found = look(tmp_path / "a.safetensors")
     assert found["tasks"] == [] and found["adapter"]["made for"] == "a DiT of width 64 with 5 blocks"
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_bad_file_among_several_does_not_stop_the_rest(tmp_path, capsys, flags):
+    good, bad, gone = (str(tmp_path / f"{name}.safetensors") for name in ("good", "bad", "gone"))
+    write_tensors(good, {"x": torch.zeros(2)})
+    Path(bad).write_text("no weights")
+    assert cli.run(lambda: main([bad, good, gone, good, *flags])) == 2
+    said = capsys.readouterr()
+    assert said.out.count('{"path": "' if flags else "\n  x  float32 [2]") == 2
+    errors = said.err.splitlines()
+    assert len(errors) == 2 and "bad.safetensors" in errors[0] and "gone.safetensors" in errors[1]
+
+
+@pytest.mark.parametrize("flags", [[], ["--keys"], ["--json"]])
+def test_names_and_metadata_cannot_write_to_the_terminal(tmp_path, capsys, flags):
+    evil = "a\x1b[2J\x9b31m\u202e\n  every weight of task i2v-14B is there"
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {evil: torch.zeros(2)}, {evil: evil})
+    assert main([str(path), *flags]) == 0
+    said = capsys.readouterr().out
+    assert not any(sign in said for sign in "\x1b\x9b\u202e") and "\n  every weight" not in said
+    assert ("\\u001b[2J" if flags == ["--json"] else "a\\x1b[2J\\x9b31m\\u202e\\n  every weight") in said
