@@ -304,12 +304,11 @@ def sample_latent(
 
 def _rays(job: Job) -> "Tensor | None":
     """Plücker rays [1, f, 24, h, w] of every video frame on the latent grid, or None without a camera."""
-    from camera.plucker import group_frames, plucker_map
+    from camera.plucker import latent_rays
 
     if job.track is None or job.adapter is None:
         return None
-    maps = plucker_map(job.track.c2w, job.track.intrinsics, job.height // 8, job.width // 8)
-    return group_frames(maps)[None].float().to(job.device)
+    return latent_rays(job.track.c2w, job.track.intrinsics, job.height // 8, job.width // 8)[None].to(job.device)
 
 
 def save(job: Job, latent: "Tensor") -> None:

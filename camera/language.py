@@ -1,45 +1,59 @@
 """The trajectory language: timed camera moves written as tags in a caption.
 
-One segment is five tags in any order, segments are separated by ``<sep>``::
+One segment is five tags and up to two more in any order, segments are separated by ``<sep>``::
 
     <starttime>1</starttime> <endtime>2</endtime> <speed>high</speed>
-    <direction>forward</direction> <rotate>stay</rotate> <sep> ...
+    <direction>forward</direction> <rotate>stay</rotate> <zoom>in</zoom> <ease>inout</ease> <sep> ...
 
-Times are seconds of the video. What the values do is in `camera.trajectory` and docs/conventions.md.
-The tags and the values low, high, forward ... leftdown30 are those of the OmniCam-Wan fork's captions.
+Times are seconds of the video. The words are in `camera.words`; what they do is in `camera.rates` and
+docs/trajectory-language.md.
 """
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SPEEDS = {"low": 0.5, "medium": 0.75, "high": 1.0}
-MAX_SPEED = 100.0
-DIRECTIONS = ("forward", "backward", "left", "right", "up", "down", "stay")
-ROTATIONS = ("left", "right", "up", "down", "clockwise", "counterclockwise", "stay")
-MAX_TURN_DEG_PER_S = 360.0
-TAGS = ("starttime", "endtime", "speed", "direction", "rotate")
+from camera.words import (
+    ALLOWED,
+    CHECKS,
+    DIRECTIONS,
+    MAX_SPEED,
+    OPTIONAL_TAGS,
+    READERS,
+    ROTATIONS,
+    SPEEDS,
+    TAGS,
+    nearest,
+    split_diagonal,
+    split_turn,
+    suggest,
+)
 
-_ALL_TAGS = "the tags <" + ">, <".join(TAGS) + ">"
+__all__ = [
+    "DIRECTIONS",
+    "MAX_SPEED",
+    "ROTATIONS",
+    "SPEEDS",
+    "TAGS",
+    "CameraTextError",
+    "Mistake",
+    "Move",
+    "format",
+    "format_number",
+    "has_camera",
+    "parse",
+    "split_caption",
+    "split_diagonal",
+    "split_turn",
+]
+
+_KNOWN_TAGS = (*TAGS, *OPTIONAL_TAGS)
+_ALL_TAGS = "the tags <" + ">, <".join(TAGS) + "> and, if wanted, <" + ">, <".join(OPTIONAL_TAGS) + ">"
 _NO_JUNK = "complete tags only; the scene goes before 'Camera:'"
-_TIME_ALLOWED = "a number of seconds, 0 or more"
-_SPEED_ALLOWED = f"low, medium, high or a number above 0 and up to {MAX_SPEED:g}"
-_DIRECTION_ALLOWED = (
-    ", ".join(DIRECTIONS) + " or left/right + up/down + an angle from the vertical of 1 to 89 degrees (leftup30)"
-)
-_ROTATE_ALLOWED = (
-    ", ".join(ROTATIONS) + f", or a turn and its degrees per second, above 0 and up to {MAX_TURN_DEG_PER_S:g} (left15)"
-)
-
-_UNSIGNED = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-_NUMBER = re.compile(rf"[+-]?{_UNSIGNED}(?:[eE][+-]?[0-9]+)?")
-_DIAGONAL = re.compile(rf"(left|right)(up|down)({_UNSIGNED})")
-_TURN = re.compile(rf"({'|'.join(ROTATIONS[:-1])})({_UNSIGNED})?")
 _ELEMENT = re.compile(r"<\s*([A-Za-z_]\w*)\s*>([^<>]*)<\s*/\s*\1\s*>")
 _SEPARATOR = re.compile(r"<\s*sep\s*>")
-_ANY_TAG = re.compile(rf"<\s*/?\s*(?:{'|'.join(TAGS)}|sep)\s*>")
+_ANY_TAG = re.compile(rf"<\s*(?:/\s*)?(?:{'|'.join(_KNOWN_TAGS)}|sep)\s*>")
 _MARKER = re.compile(r"(?:^|;)\s*Camera\s*:|\bCamera\s*:(?=\s*<)")
 
 
@@ -53,11 +67,14 @@ class Mistake:
     """Name of the tag, or "" when no tag is meant."""
     found: str
     allowed: str
+    hint: str = ""
+    """What was probably meant, or ""."""
 
     def __str__(self) -> str:
         place = f"segment {self.segment}" if self.segment else "text"
         tag = f", <{self.tag}>" if self.tag else ""
-        return f"{place}{tag}: found {self.found}; allowed: {self.allowed}"
+        hint = f" (did you mean {self.hint}?)" if self.hint else ""
+        return f"{place}{tag}: found {self.found}{hint}; allowed: {self.allowed}"
 
 
 class CameraTextError(ValueError):
@@ -84,97 +101,18 @@ class Move:
     """Path of the camera: one of DIRECTIONS or a diagonal such as "leftup30"."""
     rotate: str = "stay"
     """Turn of the camera about its own axes: one of ROTATIONS, or one with degrees per second ("left15")."""
+    zoom: str = "stay"
+    """Change of the focal length: one of ZOOMS, or one with percent of the starting one per second ("in30")."""
+    ease: str = "linear"
+    """Progress of direction, rotate and zoom from `start` to `end`: one of EASES."""
 
     def __post_init__(self) -> None:
-        fields = {
-            "starttime": (self.start, _is_time(self.start)),
-            "endtime": (self.end, _is_time(self.end)),
-            "speed": (self.speed, _is_speed(self.speed)),
-            "direction": (self.direction, is_direction(self.direction)),
-            "rotate": (self.rotate, is_rotation(self.rotate)),
-        }
-        for tag, (value, allowed) in fields.items():
-            if not allowed:
-                raise ValueError(f"move with {tag} {value!r}; allowed: {_READERS[tag][1]}")
+        values = (self.start, self.end, self.speed, self.direction, self.rotate, self.zoom, self.ease)
+        for (tag, allowed), value in zip(CHECKS.items(), values, strict=True):
+            if not allowed(value):
+                raise ValueError(f"move with {tag} {value!r}; allowed: {ALLOWED[tag]}")
         if not self.start < self.end:
             raise ValueError(f"move with endtime {self.end}; allowed: a time after its start time, {self.start} s")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_time(value: float) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_speed(value: float) -> bool:
-    return _is_number(value) and 0 < value <= MAX_SPEED
-
-
-def is_direction(value: str) -> bool:
-    """True when `value` is a word of DIRECTIONS or a diagonal of 1 to 89 degrees."""
-    return value in DIRECTIONS or split_diagonal(value) is not None
-
-
-def is_rotation(value: str) -> bool:
-    """True when `value` is a word of ROTATIONS or a turn with its degrees per second."""
-    return value == "stay" or split_turn(value) is not None
-
-
-def split_diagonal(direction: str) -> tuple[str, str, float] | None:
-    """Read "leftup30" as ("left", "up", 30.0); None when `direction` is no diagonal.
-
-    The angle is in degrees, measured from the vertical: 1 is nearly straight up, 89 nearly sideways.
-    """
-    match = _DIAGONAL.fullmatch(direction)
-    if match is None or not 1 <= float(match[3]) <= 89:
-        return None
-    return match[1], match[2], float(match[3])
-
-
-def split_turn(rotate: str) -> tuple[str, float | None] | None:
-    """Read "left15" as ("left", 15.0 degrees per second) and "left" as ("left", None); None for anything else."""
-    match = _TURN.fullmatch(rotate)
-    if match is None:
-        return None
-    if match[2] is None:
-        return match[1], None
-    rate = float(match[2])
-    return (match[1], rate) if 0 < rate <= MAX_TURN_DEG_PER_S else None
-
-
-def _read_number(text: str) -> float | None:
-    """A finite number, else None; float() alone would also take "1_0", "nan" and non-Latin digits."""
-    number = float(text) if _NUMBER.fullmatch(text) else math.inf
-    return number if math.isfinite(number) else None
-
-
-def _read_time(text: str) -> float | None:
-    number = _read_number(text)
-    return number if number is not None and _is_time(number) else None
-
-
-def _read_speed(text: str) -> float | None:
-    number = SPEEDS.get(text, _read_number(text))
-    return number if number is not None and _is_speed(number) else None
-
-
-def _read_direction(text: str) -> str | None:
-    return text if is_direction(text) else None
-
-
-def _read_rotation(text: str) -> str | None:
-    return text if is_rotation(text) else None
-
-
-_READERS: dict[str, tuple[Callable[[str], float | str | None], str]] = {
-    "starttime": (_read_time, _TIME_ALLOWED),
-    "endtime": (_read_time, _TIME_ALLOWED),
-    "speed": (_read_speed, _SPEED_ALLOWED),
-    "direction": (_read_direction, _DIRECTION_ALLOWED),
-    "rotate": (_read_rotation, _ROTATE_ALLOWED),
-}
 
 
 def _quoted(text: str) -> str:
@@ -231,8 +169,11 @@ def _parse_segment(number: int, piece: str, mistakes: list[Mistake]) -> Move | N
         return None
     found, junk = _split_elements(piece)
     mistakes.extend(Mistake(number, "", f"{_quoted(text)} between the tags", _NO_JUNK) for text in junk)
-    mistakes.extend(Mistake(number, name, "an unknown tag", _ALL_TAGS) for name in found if name not in TAGS)
-    values: dict[str, Any] = {tag: _read_value(number, tag, found.get(tag, []), mistakes) for tag in TAGS}
+    for name in found:
+        if name not in _KNOWN_TAGS:
+            meant = nearest(name, _KNOWN_TAGS)
+            mistakes.append(Mistake(number, name, "an unknown tag", _ALL_TAGS, f"<{meant}>" if meant else ""))
+    values: dict[str, Any] = {tag: _read_value(number, tag, found.get(tag, []), mistakes) for tag in _KNOWN_TAGS}
     start, end = values["starttime"], values["endtime"]
     if start is not None and end is not None and not start < end:
         mistakes.append(Mistake(number, "endtime", f"{end:g}", f"a time after the start time, {start:g} s"))
@@ -253,14 +194,15 @@ def _split_elements(piece: str) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def _read_value(number: int, tag: str, found: list[str], mistakes: list[Mistake]) -> float | str | None:
-    read, allowed = _READERS[tag]
-    value = read(found[0]) if len(found) == 1 else None
+    if not found and tag in OPTIONAL_TAGS:
+        return OPTIONAL_TAGS[tag]
+    value = READERS[tag](found[0]) if len(found) == 1 else None
     if not found:
-        mistakes.append(Mistake(number, tag, "nothing", allowed))
+        mistakes.append(Mistake(number, tag, "nothing", ALLOWED[tag]))
     elif len(found) > 1:
         mistakes.append(Mistake(number, tag, "it more than once: " + ", ".join(map(_quoted, found)), "the tag once"))
     elif value is None:
-        mistakes.append(Mistake(number, tag, _quoted(found[0]), allowed))
+        mistakes.append(Mistake(number, tag, _quoted(found[0]), ALLOWED[tag], suggest(tag, found[0])))
     return value
 
 
@@ -276,13 +218,21 @@ def format(moves: Sequence[Move]) -> str:
 
 
 def _format_move(move: Move) -> str:
-    names = {multiplier: name for name, multiplier in SPEEDS.items()}
-    speed = names.get(move.speed) or _format_number(move.speed)
-    values = (_format_number(move.start), _format_number(move.end), speed, move.direction, move.rotate)
-    tags = " ".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(TAGS, values, strict=True))
-    return f"{tags} <sep>"
+    speed = next((name for name, multiplier in SPEEDS.items() if multiplier == move.speed), format_number(move.speed))
+    values = {
+        "starttime": format_number(move.start),
+        "endtime": format_number(move.end),
+        "speed": speed,
+        "direction": move.direction,
+        "rotate": move.rotate,
+        "zoom": move.zoom,
+        "ease": move.ease,
+    }
+    # what is left out means the default, so texts without the optional tags print as they were read
+    written = {tag: value for tag, value in values.items() if value != OPTIONAL_TAGS.get(tag)}
+    return " ".join(f"<{tag}>{value}</{tag}>" for tag, value in written.items()) + " <sep>"
 
 
-def _format_number(number: float) -> str:
+def format_number(number: float) -> str:
     """The shortest text that reads back to the same float; whole numbers without the point."""
     return repr(float(number)).removesuffix(".0")

@@ -1,147 +1,180 @@
-"""A trajectory as one picture: where the camera is, where it looks, how fast it moves and turns."""
+"""A trajectory as one picture: where the camera is, where it looks, how fast it moves, turns and zooms."""
 
+import math
 import textwrap
 from pathlib import Path
 
-import matplotlib
 import torch
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from camera.plot_views import (
+    OTHER_COLOUR,
+    STILL,
+    draw_perspective,
+    draw_plane,
+    frustum_depth,
+    scene_of,
+    time_colours,
+)
 from camera.poses import rotation_vector
 from camera.track import CameraTrack
 from common.files import atomic_path
 
-_FRUSTA = 13
-_DEPTH_OF_EXTENT = 0.15
-_DEPTH_OF_STILL_CAMERA = 0.1
-_STILL = 1e-6
-_COLOURS = "viridis"
 _UNITS = {"metric": "m", "relative": "units", "unknown": "units"}
-# corners of the picture (u, v), clockwise from the upper left, and the edges between them and the centre (point 0)
-_CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
-_EDGES = ((1, 2), (0, 1), (0, 2), (0, 3), (0, 4), (2, 3), (3, 4), (4, 1))
-_WIDTHS = (2.5, *[1.0] * 7)
+_TITLE_LINES = 3
+_COLOURS = ("#1f6fb4", "#e07b00", "#2e8b57")
+_ZOOMS = 1e-3
+_Curves = list[tuple[str, Float64[Tensor, "N"]]]
 
 
-def plot_trajectory(track: CameraTrack, path: str | Path, title: str | None = None) -> None:
-    """Write a PNG of a track: top and side view with frusta coloured by time, and its speeds.
+def plot_trajectory(
+    track: CameraTrack, path: str | Path, title: str | None = None, other: CameraTrack | None = None
+) -> None:
+    """Write a PNG (1200 pixels wide) of a track: perspective, top and side view, and how it moves over time.
 
     The path is shown in the camera of the first frame, from above (forward is up) and from the right (forward is
-    right, up is up). The heavy edge of a frustum is the upper edge of its picture. The curves are the velocity and
-    the turning rate along the camera's own axes.
+    right, up is up), with frusta coloured by time. The heavy edge of a frustum is the upper edge of its picture. The
+    star is the planner's subject, where the track has one. The curves are the velocity and the turning rate along the
+    camera's own axes, its heading, and the field of view where it changes.
 
     Args:
         track: any camera track.
         path: the PNG to write; whole or not there.
-        title: text over the picture, before the number of frames and seconds.
+        title: text over the picture, before the number of frames and seconds; cut after three lines.
+        other: a second track to compare with, drawn in red, with dotted curves.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: the picture of a trajectory is a .png file")
     with atomic_path(path) as temporary:
-        _figure(track.rebased(), title).savefig(temporary, format="png")
+        _figure(track.rebased(), title, None if other is None else other.rebased()).savefig(temporary, format="png")
 
 
-def _figure(track: CameraTrack, title: str | None) -> Figure:
-    figure = Figure(figsize=(11, 9), dpi=110, layout="constrained")
-    (top, side), (moving, turning) = figure.subplots(2, 2, height_ratios=(1.55, 1))
-    colours = ScalarMappable(Normalize(*_time_range(track)), matplotlib.colormaps[_COLOURS])
-    _draw_views(top, side, track, colours)
-    _draw_speeds(moving, turning, track)
-    figure.colorbar(colours, ax=[top, side], label="time (s)", shrink=0.9)
-    length = f"frames: {len(track)}, seconds: {float(track.times[-1] - track.times[0]):.2f}"
-    lines = [textwrap.fill(title, 120), length] if title else [length]
-    figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
+def _figure(track: CameraTrack, title: str | None, other: CameraTrack | None = None) -> Figure:
+    tracks = [track] if other is None else [track, other]
+    figure = Figure(figsize=(12, 9.6), dpi=100, layout="constrained")
+    rows = figure.add_gridspec(2, 1, height_ratios=(2.35, 1))
+    upper, lower = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
+    colours = ScalarMappable(Normalize(*_time_range(tracks)), time_colours())
+    _draw_views(upper, tracks, colours)
+    _draw_curves(lower, tracks)
+    figure.suptitle("\n".join(_title_lines(track, title)), fontsize=11, parse_math=False)
     return figure
 
 
-def _time_range(track: CameraTrack) -> tuple[float, float]:
-    first, last = float(track.times[0]), float(track.times[-1])
-    return first, max(last, first + 1e-3)
+def _title_lines(track: CameraTrack, title: str | None) -> list[str]:
+    length = f"frames: {len(track)}, seconds: {float(track.times[-1] - track.times[0]):.2f}"
+    wrapped = textwrap.wrap(title or "", 130, max_lines=_TITLE_LINES, placeholder=" …")
+    return [*wrapped, length]
 
 
-def _frusta(track: CameraTrack, depth: float) -> Float64[Tensor, "F 5 3"]:
-    """Centre and the four picture corners at `depth` in front of each camera, as right, up, forward."""
-    fx, fy, cx, cy = track.intrinsics[:, :, None].unbind(1)
-    u, v = torch.tensor(_CORNERS, dtype=torch.float64).unbind(1)
-    rays = torch.stack(((u - cx) / fx, (v - cy) / fy, torch.ones_like(fx * u)), dim=-1)
-    points = torch.cat((torch.zeros_like(rays[:, :1]), rays * depth), dim=1)
-    world = points @ track.c2w[:, :3, :3].mT + track.c2w[:, None, :3, 3]
-    return world * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+def _time_range(tracks: list[CameraTrack]) -> tuple[float, float]:
+    first = min(float(track.times[0]) for track in tracks)
+    last = max(float(track.times[-1]) for track in tracks)
+    return first, last if last > first else first + 1.0
 
 
-def _draw_views(top: Axes, side: Axes, track: CameraTrack, colours: ScalarMappable) -> None:
-    unit = _UNITS[track.scale]
-    shown = torch.linspace(0, len(track) - 1, min(_FRUSTA, len(track))).round().long()
-    centres = track.c2w[:, :3, 3]
-    extent = float((centres.amax(dim=0) - centres.amin(dim=0)).max())
-    frusta = _frusta(track, depth=_DEPTH_OF_EXTENT * extent if extent > _STILL else _DEPTH_OF_STILL_CAMERA)
-    drawn = torch.cat((frusta[:, 0], frusta[shown].flatten(0, 1)))
-    middle = (drawn.amax(dim=0) + drawn.amin(dim=0)) / 2
-    half = 1.08 * float((drawn - middle).abs().max())
-    for axes, (across, along), title in ((top, (0, 2), "From above"), (side, (2, 1), "From the right")):
-        _draw_frusta(axes, frusta[:, :, (across, along)], shown, track.times, colours)
-        names = [f"right, x ({unit})", f"up, -y ({unit})", f"forward, z ({unit})"]
-        axes.set(title=title, xlabel=names[across], ylabel=names[along], aspect="equal")
-        axes.set_xlim(float(middle[across]) - half, float(middle[across]) + half)
-        axes.set_ylim(float(middle[along]) - half, float(middle[along]) + half)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.grid(alpha=0.25)
-        axes.set_axisbelow(True)
-    top.legend(loc="best", framealpha=0.7)
+def _draw_views(figure: FigureBase, tracks: list[CameraTrack], colours: ScalarMappable) -> None:
+    axes = figure.subplot_mosaic([["perspective", "top"], ["perspective", "side"]], width_ratios=(1.45, 1))
+    unit, depth = _UNITS[tracks[0].scale], frustum_depth(tracks)
+    names = ["", ""] if len(tracks) == 1 else ["first", "second"]
+    scenes = [
+        scene_of(track, shade, name, depth)
+        for track, shade, name in zip(tracks, (colours, OTHER_COLOUR), names, strict=False)
+    ]
+    draw_perspective(axes["perspective"], scenes)
+    axes["perspective"].legend(loc="upper left", framealpha=0.8, fontsize=9)
+    labels = [f"right, x ({unit})", f"up, -y ({unit})", f"forward, z ({unit})"]
+    for name, across, along, heading in (("top", 0, 2, "From above"), ("side", 2, 1, "From the right")):
+        draw_plane(axes[name], scenes, across, along)
+        axes[name].set_title(heading, fontsize=10)
+        axes[name].set(xlabel=labels[across], ylabel=labels[along])
+    figure.colorbar(colours, ax=list(axes.values()), label="time (s)", shrink=0.85, aspect=40, pad=0.01)
 
 
-def _draw_frusta(
-    axes: Axes,
-    frusta: Float64[Tensor, "F 5 2"],
-    shown: Tensor,
-    times: Float64[Tensor, "F"],
-    colours: ScalarMappable,
-) -> None:
-    """One view: the path of the centres, and frusta of the shown frames, the first and last also marked."""
-    centres = frusta[:, 0]
-    steps = torch.stack((centres[:-1], centres[1:]), dim=1)
-    palette = colours.to_rgba(times.numpy())
-    axes.add_collection(LineCollection(list(steps.numpy()), colors=palette[1:], linewidths=2))
-    for frame in shown.tolist():
-        edges = [frusta[frame][list(edge)].numpy() for edge in _EDGES]
-        axes.add_collection(LineCollection(edges, colors=palette[frame : frame + 1], linewidths=_WIDTHS))
-    for frame, marker, name in ((0, "o", "start"), (len(frusta) - 1, "s", "end")):
-        x, y = centres[frame].tolist()
-        axes.plot(x, y, marker, color=palette[frame], mec="black", ms=7, linestyle="none", label=name)
-
-
-def _draw_speeds(moving: Axes, turning: Axes, track: CameraTrack) -> None:
-    """Velocity and turning rate between frames, along the axes of the earlier frame's camera."""
-    unit = _UNITS[track.scale]
-    if len(track) == 1:
-        track = track.at([float(track.times[0]), _time_range(track)[1]])
-    times, steps = track.times.numpy(), track.times.diff()[:, None]
-    rotation = track.c2w[:, :3, :3]
-    velocity = (rotation[:-1].mT @ track.c2w[:, :3, 3].diff(dim=0)[..., None])[..., 0] / steps
-    rate_deg = rotation_vector(rotation[:-1].mT @ rotation[1:]).rad2deg() / steps
-    right, down, forward = velocity.unbind(1)
-    tilt, pan, roll = rate_deg.unbind(1)
-    curves = {
-        moving: (("right", right), ("up", -down), ("forward", forward)),
-        turning: (("pan right", pan), ("tilt up", tilt), ("roll clockwise", roll)),
+def _draw_curves(figure: FigureBase, tracks: list[CameraTrack]) -> None:
+    """Curves over time; of two tracks the second is dotted."""
+    span, unit = _time_range(tracks), _UNITS[tracks[0].scale]
+    panels = {
+        f"Moving, along its own axes ({unit}/s)": [_velocity(track) for track in tracks],
+        "Turning, about its own axes (deg/s)": [_turning(track) for track in tracks],
+        "Heading, from the first frame (deg)": [_heading(track) for track in tracks],
     }
-    for axes, named in curves.items():
-        for (name, curve), style in zip(named, ("-", "--", "-."), strict=True):
-            axes.stairs(curve.numpy(), times, baseline=None, linestyle=style, linewidth=1.6, label=name)
-        if max(float(curve.abs().max()) for _, curve in named) < _STILL:
+    fovs = [_field_of_view(track) for track in tracks]
+    if max(float(curve.max() - curve.min()) for fov in fovs for _, curve in fov) > _ZOOMS:
+        panels["Field of view (deg)"] = fovs
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for track, named, dotted in zip(tracks, curves, (False, True), strict=False):
+            _draw_panel(axes, track, named, span, dotted=dotted)
+        if max(float(curve.abs().max()) for named in curves for _, curve in named) < STILL:
             axes.set_ylim(-1, 1)
-        axes.axhline(0, color="black", linewidth=0.6)
-        axes.set(xlabel="time (s)", xlim=_time_range(track))
+        axes.axhline(0, color="black", linewidth=0.6, zorder=1)
+        axes.set_title(title, fontsize=10)
+        axes.set(xlabel="time (s)", xlim=span)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.grid(alpha=0.25)
-        axes.legend(loc="best", framealpha=0.7)
-    moving.set(title="Moving, along the camera's own axes", ylabel=f"velocity ({unit}/s)")
-    turning.set(title="Turning, about the camera's own axes", ylabel="turning rate (deg/s)")
+        axes.legend(loc="best", framealpha=0.75, fontsize=8)
+
+
+def _draw_panel(axes: Axes, track: CameraTrack, named: _Curves, span: tuple[float, float], *, dotted: bool) -> None:
+    """Rates, one a frame interval, as steps; values, one a frame, as lines."""
+    times = track.times if len(track) > 1 else torch.tensor(span, dtype=torch.float64)
+    for (name, curve), style, colour in zip(named, ("-", "--", "-."), _COLOURS, strict=False):
+        line = {"color": colour, "linestyle": ":" if dotted else style, "linewidth": 1.6, "alpha": 0.8 if dotted else 1}
+        label = None if dotted else name
+        if len(curve) == len(times):
+            axes.plot(times.numpy(), curve.numpy(), label=label, **line)
+        else:
+            axes.stairs(curve.numpy(), times.numpy(), baseline=None, label=label, **line)
+
+
+def _with_two_frames(track: CameraTrack) -> CameraTrack:
+    """A lone frame made a short stand, so that it has curves."""
+    return track.at([float(track.times[0]), _time_range([track])[1]]) if len(track) == 1 else track
+
+
+def _velocity(track: CameraTrack) -> _Curves:
+    """Units per second between frames, along the axes of the earlier frame's camera."""
+    track = _with_two_frames(track)
+    step = track.c2w[:, :3, 3].diff(dim=0)[..., None]
+    velocity = (track.c2w[:-1, :3, :3].mT @ step)[..., 0] / track.times.diff()[:, None]
+    right, down, forward = velocity.unbind(1)
+    return [("right", right), ("up", -down), ("forward", forward)]
+
+
+def _turning(track: CameraTrack) -> _Curves:
+    """Degrees per second between frames, about the axes of the earlier frame's camera."""
+    track = _with_two_frames(track)
+    rotation = track.c2w[:, :3, :3]
+    rates = rotation_vector(rotation[:-1].mT @ rotation[1:]).rad2deg() / track.times.diff()[:, None]
+    tilt, pan, roll = rates.unbind(1)
+    return [("pan right", pan), ("tilt up", tilt), ("roll clockwise", roll)]
+
+
+def _heading(track: CameraTrack) -> _Curves:
+    """Yaw to the right, pitch up and roll clockwise, in degrees, of R = R_y(yaw) R_x(pitch) R_z(roll)."""
+    rotation = _with_two_frames(track).c2w[:, :3, :3]
+    yaw = torch.atan2(rotation[:, 0, 2], rotation[:, 2, 2])
+    pitch = torch.asin((-rotation[:, 1, 2]).clamp(-1, 1))
+    roll = torch.atan2(rotation[:, 1, 0], rotation[:, 1, 1])
+    return [("yaw right", _unwrapped(yaw)), ("pitch up", pitch.rad2deg()), ("roll clockwise", _unwrapped(roll))]
+
+
+def _unwrapped(angle: Float64[Tensor, "F"]) -> Float64[Tensor, "F"]:
+    """Radians without jumps of a whole turn, as degrees."""
+    turns = torch.round(angle.diff() / math.tau).cumsum(dim=0)
+    return (angle - math.tau * torch.cat((turns.new_zeros(1), turns))).rad2deg()
+
+
+def _field_of_view(track: CameraTrack) -> _Curves:
+    """Degrees that the width and the height of the picture span."""
+    fx, fy, cx, cy = _with_two_frames(track).intrinsics.unbind(1)
+    spans = [(torch.atan(centre / focal) + torch.atan((1 - centre) / focal)).rad2deg()
+             for focal, centre in ((fx, cx), (fy, cy))]  # fmt: skip
+    return [("horizontal", spans[0]), ("vertical", spans[1])]

@@ -1,10 +1,18 @@
-"""Rigid poses: inverse, relative pose, rotations, interpolation in time. Batch first, OpenCV axes, radians."""
+"""Rigid poses: inverse, relative pose, rotations, twists, interpolation in time. Batch first, OpenCV axes, radians."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camera.splines import cubic, neighbours
+
+PATHS = ("linear", "cubic", "screw")
+"""Ways from one pose to the next; see `interpolate_poses`."""
+OUTSIDE = ("hold", "extrapolate")
+"""What is before the first and after the last pose: the camera stands, or goes on at its last velocity."""
+
 _SMALL_ANGLE = 1e-6
+_SERIES_ANGLE = 1e-3
 
 
 def invert(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
@@ -28,6 +36,13 @@ def relative_to(c2w: Float[Tensor, "*batch 4 4"], reference: Float[Tensor, "4 4"
     return invert(reference) @ c2w
 
 
+def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrices [v]x with [v]x w = v x w."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+
+
 def quaternion_of(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     """Unit quaternions (w, x, y, z) of rotations, sign free.
 
@@ -47,14 +62,10 @@ def quaternion_of(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batc
 
 
 def rotation_of(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotations of unit quaternions (w, x, y, z)."""
-    w, x, y, z = quaternion.unbind(-1)
-    entries = (
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    """Rotations of unit quaternions (w, x, y, z): I + 2 w [v]x + 2 [v]x^2 with v = (x, y, z)."""
+    cross = cross_matrix(quaternion[..., 1:])
+    identity = torch.eye(3, dtype=quaternion.dtype, device=quaternion.device)
+    return identity + 2 * (quaternion[..., :1, None] * cross + cross @ cross)
 
 
 def turn(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -103,27 +114,88 @@ def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     return u @ vh
 
 
+def exp_se3(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """Poses reached in unit time at constant twists: the exponential of SE(3).
+
+    Lynch and Park 2017, "Modern Robotics", proposition 3.25.
+
+    Args:
+        twist: linear velocity (components 0-2, in the camera's own axes) and angular velocity (3-5, radians).
+    """
+    linear, angular = twist.split(3, dim=-1)
+    angle = angular.norm(dim=-1)[..., None, None]
+    cross = cross_matrix(angular)
+    small = angle < _SERIES_ANGLE
+    # (1 - cos a) / a^2 without a difference, and (a - sin a) / a^3 by its series where that would be 0 / 0
+    first = torch.sinc(angle / (2 * torch.pi)).square() / 2
+    second = torch.where(small, 1 / 6 - angle.square() / 120, (angle - angle.sin()) / angle.pow(3))
+    way = linear + ((first * cross + second * (cross @ cross)) @ linear[..., None])[..., 0]
+    return assemble(turn(angular), way)
+
+
+def log_se3(pose: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
+    """Twists (linear, angular) that reach the poses in unit time by the shorter turn: the inverse of `exp_se3`.
+
+    At a turn of exactly 180 degrees both ways are as long and either is returned.
+    """
+    angular = rotation_vector(pose[..., :3, :3])
+    angle = angular.norm(dim=-1)[..., None, None]
+    cross = cross_matrix(angular)
+    half = angle / 2
+    small = angle < _SERIES_ANGLE
+    weight = torch.where(small, 1 / 12 + angle.square() / 720, (1 - half / half.tan()) / angle.square())
+    translation = pose[..., :3, 3:]
+    linear = translation - cross @ translation / 2 + weight * (cross @ cross @ translation)
+    return torch.cat((linear[..., 0], angular), dim=-1)
+
+
+def screw(
+    first: Float[Tensor, "*batch 4 4"], second: Float[Tensor, "*batch 4 4"], fraction: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """Poses on the screw motion from `first` (fraction 0) to `second` (fraction 1), at constant twist.
+
+    The one-parameter subgroup of SE(3) through both poses: the camera turns about a fixed axis in space and slides
+    along it (Chasles), so its centre goes round an arc where SLERP + linear goes along the chord.
+    """
+    return first @ exp_se3(fraction[..., None] * log_se3(invert(first) @ second))
+
+
+def mirror(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Cameras of a horizontally flipped picture: those of the mirrored world, x to -x, with axes right-handed again."""
+    signs = torch.tensor([-1.0, 1, 1, 1], dtype=c2w.dtype, device=c2w.device)
+    return signs[:, None] * c2w * signs
+
+
 def interpolate_poses(
-    c2w: Float[Tensor, "F 4 4"], times: Float[Tensor, "F"], wanted: Float[Tensor, "N"]
+    c2w: Float[Tensor, "F 4 4"],
+    times: Float[Tensor, "F"],
+    wanted: Float[Tensor, "N"],
+    path: str = "linear",
+    outside: str = "hold",
 ) -> Float[Tensor, "N 4 4"]:
-    """Poses at the `wanted` times (s): SLERP of the rotation, linear translation, held outside the range.
+    """Poses at the `wanted` times (s).
 
     Args:
         c2w: poses at `times`.
         times: seconds, strictly increasing.
         wanted: seconds, in any order.
+        path: between poses, "linear" is SLERP and a straight line at even speed; "cubic" is SLERP and a cubic
+            through the centres without corners (`camera.splines.cubic`), which may overshoot where a move starts;
+            "screw" is the constant twist from pose to pose (`screw`).
+        outside: "hold" keeps the first and the last pose; "extrapolate" goes on as the first and the last interval
+            end, "cubic" along its tangent.
+
+    Raises:
+        ValueError: an unknown `path` or `outside`.
     """
+    if path not in PATHS or outside not in OUTSIDE:
+        raise ValueError(f"path '{path}', outside '{outside}': expected one of {PATHS} and one of {OUTSIDE}")
     before, after, fraction = neighbours(times, wanted)
+    if outside == "hold":
+        fraction = fraction.clamp(0, 1)
+    if path == "screw":
+        return screw(c2w[before], c2w[after], fraction)
     rotation = slerp(c2w[before, :3, :3], c2w[after, :3, :3], fraction)
-    translation = torch.lerp(c2w[before, :3, 3], c2w[after, :3, 3], fraction[:, None])
-    return assemble(rotation, translation)
-
-
-def neighbours(times: Float[Tensor, "F"], wanted: Float[Tensor, "N"]) -> tuple[Tensor, Tensor, Float[Tensor, "N"]]:
-    """Indices of the samples before and after each wanted time, and how far it lies between them (0 to 1)."""
-    last = len(times) - 1
-    held = wanted.clamp(times[0], times[last])
-    after = torch.searchsorted(times.contiguous(), held.contiguous()).clamp(min=min(1, last), max=last)
-    before = (after - 1).clamp(min=0)
-    gap = torch.where(after > before, times[after] - times[before], 1.0)
-    return before, after, (held - times[before]) / gap
+    if path == "cubic":
+        return assemble(rotation, cubic(c2w[:, :3, 3], times, before, fraction))
+    return assemble(rotation, torch.lerp(c2w[before, :3, 3], c2w[after, :3, 3], fraction[:, None]))

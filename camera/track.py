@@ -1,5 +1,6 @@
 """A camera over time, and its file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from camera.intrinsics import Size, after_resize_crop
-from camera.poses import assemble, interpolate_poses, nearest_rotation, neighbours, relative_to
+from camera.intrinsics import Size, after_flip, after_quarter_turns, after_resize_crop
+from camera.poses import assemble, interpolate_poses, mirror, nearest_rotation, relative_to, turn
+from camera.smoothing import smooth_poses
+from camera.splines import neighbours
 from common.weights import read_metadata, read_tensors, write_tensors
 
 FORMAT_VERSION = "1"
@@ -18,6 +21,8 @@ SCALES = ("metric", "relative", "unknown")
 _OWN_METADATA = ("format_version", "convention", "scale")
 _SHAPES = {"times": (), "c2w": (4, 4), "intrinsics": (4,)}
 _ORTHONORMAL = 1e-3
+# of a frame: how far the last one may lie after the end of the track, since 80 / 16 * 16 is not always 80
+_FRAME_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +68,123 @@ class CameraTrack:
     def __len__(self) -> int:
         return len(self.times)
 
-    def at(self, times: Float[Tensor, "N"] | Sequence[float]) -> "CameraTrack":
-        """The camera at other times (s, increasing): SLERP + linear; before the first and after the last it stands."""
+    def at(
+        self, times: Float[Tensor, "N"] | Sequence[float], path: str = "linear", outside: str = "hold"
+    ) -> "CameraTrack":
+        """The camera at other times (s, increasing).
+
+        Args:
+            times: seconds.
+            path: between frames, one of `camera.poses.PATHS`: SLERP + "linear", SLERP + "cubic", or "screw".
+                Intrinsics are always linear.
+            outside: before the first and after the last frame, the camera stands ("hold") or goes on
+                ("extrapolate"); its intrinsics stay in both cases.
+
+        Raises:
+            ValueError: an unknown word, or times that do not increase.
+        """
         wanted = torch.as_tensor(times, dtype=torch.float64, device=self.times.device)
         before, after, fraction = neighbours(self.times, wanted)
-        intrinsics = torch.lerp(self.intrinsics[before], self.intrinsics[after], fraction[:, None])
-        return replace(self, c2w=interpolate_poses(self.c2w, self.times, wanted), intrinsics=intrinsics, times=wanted)
+        intrinsics = torch.lerp(self.intrinsics[before], self.intrinsics[after], fraction.clamp(0, 1)[:, None])
+        poses = interpolate_poses(self.c2w, self.times, wanted, path, outside)
+        return replace(self, c2w=poses, intrinsics=intrinsics, times=wanted)
 
-    def rebased(self) -> "CameraTrack":
-        """The same path in the camera of its first frame, whose pose becomes the identity. Times stay."""
-        return replace(self, c2w=relative_to(self.c2w, self.c2w[0]))
+    def resampled(self, fps: float | None = None, frames: int | None = None, path: str = "linear") -> "CameraTrack":
+        """The same path in even steps of time from the first frame on.
+
+        Args:
+            fps: frames per second; the last frame is the last that the track reaches.
+            frames: their number, spread from the first to the last time. One of the two is given.
+            path: as in `at`.
+
+        Raises:
+            ValueError: both or none is given, or it is not above 0.
+        """
+        if (fps is None) == (frames is None):
+            raise ValueError(f"fps {fps}, frames {frames}: expected one of the two")
+        first, last = self.times[0], self.times[-1]
+        if frames is not None:
+            if frames < 1:
+                raise ValueError(f"frames {frames}: expected 1 or more")
+            share = torch.linspace(0, 1, frames, dtype=torch.float64, device=self.times.device)
+            return self.at(torch.lerp(first, last, share), path)
+        if fps is None or not 0 < fps < math.inf:
+            raise ValueError(f"fps {fps}: expected a number above 0")
+        count = math.floor(float(last - first) * fps + _FRAME_ROUNDING) + 1
+        return self.at(first + torch.arange(count, dtype=torch.float64, device=self.times.device) / fps, path)
+
+    def rebased(self, frame: int = 0) -> "CameraTrack":
+        """The same path in the camera of one of its frames, whose pose becomes the identity. Times stay.
+
+        Args:
+            frame: its index, negative from the end.
+        """
+        if not -len(self) <= frame < len(self):
+            raise ValueError(f"frame {frame}: the track has {len(self)} frames")
+        return replace(self, c2w=relative_to(self.c2w, self.c2w[frame]))
+
+    def smoothed(self, seconds: float, method: str = "gaussian") -> "CameraTrack":
+        """The path without its trembling; first and last pose stay. See `camera.smoothing.smooth_poses`."""
+        return replace(self, c2w=smooth_poses(self.c2w, self.times, seconds, method))
+
+    def scaled(self, factor: float) -> "CameraTrack":
+        """The same path with all translations `factor` times as large (above 0). Its unit stays."""
+        if not 0 < factor < math.inf:
+            raise ValueError(f"factor {factor}: expected a number above 0")
+        return replace(self, c2w=assemble(self.c2w[:, :3, :3], self.c2w[:, :3, 3] * factor))
+
+    def in_metres(self, length: float, metres: float) -> "CameraTrack":
+        """The same path in metres, given one distance both in the track's unit and in metres (above 0)."""
+        if not (0 < length < math.inf and 0 < metres < math.inf):
+            raise ValueError(f"length {length} and metres {metres}: expected numbers above 0")
+        return replace(self.scaled(metres / length), scale="metric")
+
+    def cut(self, start: int = 0, stop: int | None = None) -> "CameraTrack":
+        """Frames `start` up to `stop` (exclusive; None for the end), as they are: poses and times stay."""
+        stop = len(self) if stop is None else stop
+        if not 0 <= start < stop <= len(self):
+            raise ValueError(f"frames {start} to {stop}: the track has {len(self)} frames, and 1 or more must stay")
+        part = slice(start, stop)
+        return replace(self, c2w=self.c2w[part], intrinsics=self.intrinsics[part], times=self.times[part])
+
+    def reversed(self) -> "CameraTrack":
+        """The video played backward: from the last pose to the first, within the same times."""
+        times = (self.times[0] + self.times[-1]) - self.times.flip(0)
+        return replace(self, c2w=self.c2w.flip(0), intrinsics=self.intrinsics.flip(0), times=times)
+
+    def followed_by(self, other: "CameraTrack") -> "CameraTrack":
+        """This path, and then the other one from where this one ends: F1 + F2 - 1 frames.
+
+        The last frame of this track and the first of the other are one; the other is moved to its pose and time.
+
+        Raises:
+            ValueError: their translations are in different units.
+        """
+        if self.scale != other.scale:
+            raise ValueError(
+                f"a track of scale '{self.scale}' followed by one of scale '{other.scale}': expected the same unit"
+            )
+        moved = self.c2w[-1] @ relative_to(other.c2w[1:], other.c2w[0])
+        times = self.times[-1] + (other.times[1:] - other.times[0])
+        return replace(
+            self,
+            c2w=torch.cat((self.c2w, moved)),
+            intrinsics=torch.cat((self.intrinsics, other.intrinsics[1:])),
+            times=torch.cat((self.times, times)),
+        )
+
+    def mirrored(self) -> "CameraTrack":
+        """The camera of the horizontally flipped video: a move to the right becomes one to the left."""
+        return replace(self, c2w=mirror(self.c2w), intrinsics=after_flip(self.intrinsics))
+
+    def quarter_turned(self, turns: int) -> "CameraTrack":
+        """The camera of the video turned clockwise by `turns` times 90 degrees (a phone held upright).
+
+        The camera's axes turn with its picture, the world stays: `rebased` makes frame 0 the identity again.
+        """
+        turned = turn(torch.tensor([0.0, 0.0, -math.pi / 2 * (turns % 4)], dtype=torch.float64)).round()
+        axes = assemble(turned, torch.zeros(3, dtype=torch.float64)).to(self.c2w.device)
+        return replace(self, c2w=self.c2w @ axes, intrinsics=after_quarter_turns(self.intrinsics, turns))
 
     def cropped(self, source_size: Size, target_size: Size) -> "CameraTrack":
         """The camera of the frames after "scale to cover, crop the centre"; sizes are (height, width)."""

@@ -1,53 +1,50 @@
 """The planner: timed moves to a camera on the frame times of a video.
 
 The camera starts at the origin and looks along +z at a subject that stands at distance START_DISTANCE on its
-optical axis. `direction` moves it on and towards the sphere round the subject, which it keeps looking at; `rotate`
-turns it about its own axes on top. Rates are constant within a segment, rates of overlapping segments add, and the
-path is their exact integral: no grid of its own, no smoothing. Every value is tabled in docs/conventions.md.
+optical axis. `direction` moves it on and towards the sphere round the subject, which it keeps looking at, or carries it
+straight along together with the point it looks at; `rotate` turns it about its own axes on top; `zoom` changes its
+focal length. Rates of overlapping segments add, and the path is their exact integral: no grid of its own, no smoothing.
+Every value is tabled in docs/trajectory-language.md.
 """
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from camera.intrinsics import default_intrinsics
-from camera.language import Move, split_diagonal, split_turn
-from camera.poses import assemble, turn
+from camera.language import Move
+from camera.rates import (
+    APPROACH_PER_S,
+    AZIMUTH_DEG_PER_S,
+    ELEVATION_DEG_PER_S,
+    MIN_DISTANCE,
+    MIN_FOCAL,
+    START_DISTANCE,
+    TURN_DEG_PER_S,
+    ZOOM,
+)
+from camera.rig import coordinates, rig_poses
+from camera.timeline import Timeline, extreme_times, timeline
 from camera.track import CameraTrack
 
-START_DISTANCE = 1.003
-"""Distance of the subject in the planner's unit; the radius of the anchor camera of the OmniCam-Wan fork."""
-MIN_DISTANCE = 0.05
-"""The camera may not come nearer to the subject than this."""
-AZIMUTH_DEG_PER_S = 20.0
-ELEVATION_DEG_PER_S = 15.0
-TURN_DEG_PER_S = 20.0
-APPROACH_PER_S = 0.2 * START_DISTANCE
+__all__ = [
+    "APPROACH_PER_S",
+    "AZIMUTH_DEG_PER_S",
+    "ELEVATION_DEG_PER_S",
+    "MIN_DISTANCE",
+    "MIN_FOCAL",
+    "START_DISTANCE",
+    "TURN_DEG_PER_S",
+    "compile",
+    "compile_at",
+]
 
 _DEFAULT_ASPECT = 16 / 9
-_SIGN = {"left": -1, "right": 1, "down": -1, "up": 1}
-# (azimuth deg, elevation deg, distance) per second at speed 1
-_ORBIT_RATES = {
-    "stay": (0.0, 0.0, 0.0),
-    "forward": (0.0, 0.0, -APPROACH_PER_S),
-    "backward": (0.0, 0.0, APPROACH_PER_S),
-    "left": (-AZIMUTH_DEG_PER_S, 0.0, 0.0),
-    "right": (AZIMUTH_DEG_PER_S, 0.0, 0.0),
-    "up": (0.0, ELEVATION_DEG_PER_S, 0.0),
-    "down": (0.0, -ELEVATION_DEG_PER_S, 0.0),
-}
-# the camera's own axis (x right, y down, z forward) about which each turn is right-handed
-_TURN_AXES = {
-    "left": (0.0, -1.0, 0.0),
-    "right": (0.0, 1.0, 0.0),
-    "up": (1.0, 0.0, 0.0),
-    "down": (-1.0, 0.0, 0.0),
-    "clockwise": (0.0, 0.0, 1.0),
-    "counterclockwise": (0.0, 0.0, -1.0),
-}
+_DISTANCE = 2
 
 
 def compile(
@@ -64,27 +61,40 @@ def compile(
         moves: in any order; none gives a camera that stands.
         frames: number of video frames, 1 or more.
         fps: frames per second, above 0.
-        intrinsics: normalised (fx/W, fy/H, cx/W, cy/H) for all frames or for each; None for the default camera
-            of a 16:9 picture (`default_intrinsics`).
+        intrinsics: normalised (fx/W, fy/H, cx/W, cy/H) of the lens before any zoom, for all frames or for each; None
+            for the default camera of a 16:9 picture (`default_intrinsics`).
 
     Raises:
-        ValueError: the moves bring the camera nearer than MIN_DISTANCE to the subject, or an argument is out of
-            range.
+        ValueError: the moves bring the camera nearer than MIN_DISTANCE to the subject, or the focal length below
+            MIN_FOCAL of the starting one, or an argument is out of range.
     """
     if frames < 1:
         raise ValueError(f"frames {frames}: expected 1 or more")
-    if not (math.isfinite(fps) and fps > 0):
+    if not (math.isfinite(fps) and fps > 0 and math.isfinite(frames / fps)):
         raise ValueError(f"fps {fps}: expected a number above 0")
-    times = torch.arange(frames, dtype=torch.float64) / fps
-    azimuth, elevation, distance = _spherical(moves, times)
-    _refuse_collision(moves, float(times[-1]))
-    zero = torch.zeros_like(azimuth)
-    yaw, pitch = turn(torch.stack((zero, -azimuth, zero), dim=-1)), turn(torch.stack((-elevation, zero, zero), dim=-1))
-    looking_at_subject = yaw @ pitch
-    centre = -distance[:, None] * looking_at_subject[:, :, 2]
-    centre[:, 2] += START_DISTANCE
-    c2w = assemble(looking_at_subject @ _own_turns(moves, times), centre)
-    return CameraTrack(c2w, _per_frame(intrinsics, frames), times, scale="relative")
+    return compile_at(moves, torch.arange(frames, dtype=torch.float64) / fps, intrinsics)
+
+
+def compile_at(
+    moves: Sequence[Move],
+    times: Float64[Tensor, "F"],
+    intrinsics: Float[Tensor, "4"] | Float[Tensor, "F 4"] | Sequence[float] | None = None,
+) -> CameraTrack:
+    """Camera at any `times` (s, increasing, 0 or more) that makes `moves`; its pose at 0 s is the identity.
+
+    Otherwise as `compile`, for videos whose frames are not evenly spaced.
+    """
+    if not (len(times) and bool(times.isfinite().all()) and float(times[0]) >= 0 and bool((times.diff() > 0).all())):
+        raise ValueError("times: expected one or more numbers of seconds, 0 or more, increasing")
+    seconds = times.detach().cpu().numpy()
+    line = timeline(moves)
+    last = float(seconds[-1])
+    _refuse_collision(line, last)
+    _refuse_wide_lens(line, last)
+    lens = _per_frame(intrinsics, len(times))
+    if line.rates[:, ZOOM].any():
+        lens[:, :2] *= torch.from_numpy(coordinates(line, seconds)[3])[:, None]
+    return CameraTrack(torch.from_numpy(rig_poses(line, seconds)), lens, times, scale="relative")
 
 
 def _per_frame(
@@ -97,75 +107,29 @@ def _per_frame(
     return rows.expand(frames, 4).clone()
 
 
-def _orbit_rates(move: Move) -> tuple[float, float, float]:
-    """Azimuth (deg/s), elevation (deg/s) and distance (units/s) rates of a move."""
-    diagonal = split_diagonal(move.direction)
-    if diagonal is None:
-        rates = _ORBIT_RATES[move.direction]
-    else:
-        side, height, angle_deg = diagonal
-        sideways, upwards = math.sin(math.radians(angle_deg)), math.cos(math.radians(angle_deg))
-        rates = (_SIGN[side] * sideways * AZIMUTH_DEG_PER_S, _SIGN[height] * upwards * ELEVATION_DEG_PER_S, 0.0)
-    return rates[0] * move.speed, rates[1] * move.speed, rates[2] * move.speed
-
-
-def _turn_rates(move: Move) -> tuple[float, float, float]:
-    """Angular velocity (deg/s) about the camera's own x, y and z axis. A stated angle per second is not sped up."""
-    split = split_turn(move.rotate)
-    if split is None:
-        return 0.0, 0.0, 0.0
-    axis, stated = split
-    rate = TURN_DEG_PER_S * move.speed if stated is None else stated
-    x, y, z = _TURN_AXES[axis]
-    return x * rate, y * rate, z * rate
-
-
-def _table(rows: list[tuple[float, ...]], columns: int) -> Float64[Tensor, "M columns"]:
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, columns)
-
-
-def _spherical(
-    moves: Sequence[Move], times: Float64[Tensor, "F"]
-) -> tuple[Float64[Tensor, "F"], Float64[Tensor, "F"], Float64[Tensor, "F"]]:
-    """Azimuth (rad, positive to the right), elevation (rad, positive up) and distance to the subject at `times`."""
-    spans = _table([(move.start, move.end) for move in moves], 2)
-    rates = _table([_orbit_rates(move) for move in moves], 3)
-    spent = (torch.minimum(times[:, None], spans[:, 1]) - spans[:, 0]).clamp(min=0)
-    azimuth, elevation, distance = (spent @ rates).unbind(-1)
-    return azimuth.deg2rad(), elevation.deg2rad(), START_DISTANCE + distance
-
-
-def _joints(moves: Sequence[Move], last: float) -> Float64[Tensor, "J"]:
-    """0, `last`, and the times between them at which a move starts or ends: rates are constant from one to the next."""
-    joints = {0.0, last} | {time for move in moves for time in (move.start, move.end) if 0 < time < last}
-    return torch.tensor(sorted(joints), dtype=torch.float64)
-
-
-def _refuse_collision(moves: Sequence[Move], last: float) -> None:
-    """The distance is linear between joints, so its smallest value up to the last frame is at one of them."""
-    joints = _joints(moves, last)
-    _, _, distance = _spherical(moves, joints)
-    near = (distance < MIN_DISTANCE).nonzero()
+def _refuse_collision(line: Timeline, last: float) -> None:
+    """Look at every time of the video, not only at its frames."""
+    if not line.rates[:, _DISTANCE].any():
+        return
+    times = extreme_times(line, _DISTANCE, last)
+    distance = coordinates(line, times)[2]
+    near = np.flatnonzero(distance < MIN_DISTANCE)
     if len(near):
-        first = int(near[0])
         raise ValueError(
-            f"the moves bring the camera to {float(distance[first]):.3g} of the subject by {float(joints[first]):g} s, "
+            f"the moves bring the camera to {distance[near[0]]:.3g} of the subject by {times[near[0]]:g} s, "
             f"nearer than {MIN_DISTANCE} (the start distance is {START_DISTANCE}): make the forward moves shorter or "
             "slower, or go backward first"
         )
 
 
-def _own_turns(moves: Sequence[Move], times: Float64[Tensor, "F"]) -> Float64[Tensor, "F 3 3"]:
-    """Rotation of the camera about its own axes at `times`: the product of one constant turn per joint interval."""
-    joints = _joints(moves, float(times[-1]))
-    rates = _table([_turn_rates(move) for move in moves], 3).deg2rad()
-    spans = _table([(move.start, move.end) for move in moves], 2)
-    active = ((spans[:, 0] <= joints[:, None]) & (joints[:, None] < spans[:, 1])).to(torch.float64)
-    velocity = active @ rates
-    steps = turn(velocity[:-1] * joints.diff()[:, None])
-    at_joints = [torch.eye(3, dtype=torch.float64)]
-    for step in steps:
-        at_joints.append(at_joints[-1] @ step)
-    interval = (torch.searchsorted(joints, times, right=True) - 1).clamp(min=0)
-    since = (times - joints[interval])[:, None]
-    return torch.stack(at_joints)[interval] @ turn(velocity[interval] * since)
+def _refuse_wide_lens(line: Timeline, last: float) -> None:
+    if not line.rates[:, ZOOM].any():
+        return
+    times = extreme_times(line, ZOOM, last)
+    focal = coordinates(line, times)[3]
+    wide = np.flatnonzero(focal < MIN_FOCAL)
+    if len(wide):
+        raise ValueError(
+            f"the moves bring the focal length to {focal[wide[0]]:.3g} of the starting one by {times[wide[0]]:g} s, "
+            f"below {MIN_FOCAL}: make the moves that zoom out shorter or slower, or zoom in first"
+        )

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 from camera.intrinsics import default_intrinsics
 from camera.language import CameraTextError, has_camera, parse
-from camera.plucker import group_frames, plucker_map
+from camera.plucker import latent_rays
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
 from common.logs import get_logger
@@ -109,5 +108,4 @@ def clip_track(
 
 def clip_rays(track: CameraTrack, height: int, width: int) -> Float32[Tensor, "f 24 height width"]:
     """Plücker maps of a clip's frames on its latent grid, grouped per latent frame (`camera.plucker`)."""
-    maps = plucker_map(track.c2w.to(torch.float32), track.intrinsics.to(torch.float32), height, width)
-    return group_frames(maps)
+    return latent_rays(track.c2w, track.intrinsics, height, width)

@@ -4,6 +4,7 @@ A format's module reads its file into a `RawTrack` as it is stored and names the
 Checking it, asking the user where the file is silent, and turning it into our convention happen here, once.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from camera.conventions import CONVENTIONS, to_opencv_c2w
+from camera.formats.sample import Sample
 from camera.intrinsics import Size, default_intrinsics
 from camera.poses import assemble, nearest_rotation
 from camera.track import CameraTrack
 from common.logs import get_logger
-
-from .sample import Sample
 
 logger = get_logger("camera")
 
@@ -31,7 +31,7 @@ _ORTHONORMAL = 1e-3
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of `load_trajectory` says beyond the file."""
+    """What the caller of `load_trajectory` says beyond the file; ValueError on construction where it makes no sense."""
 
     convention: str | None = None
     """One of CONVENTIONS; overrides what the format documents."""
@@ -39,6 +39,22 @@ class Request:
     """Frames per second, for files without times."""
     size: Size | None = None
     """(height, width) in pixels of the picture that the intrinsics belong to; overrides what the file says."""
+    member: str | None = None
+    """Which of several trajectories of one file: what the user wrote after # behind the path."""
+
+    def __post_init__(self) -> None:
+        if self.convention is not None and self.convention not in CONVENTIONS:
+            raise ValueError(f"convention '{self.convention}': expected one of {', '.join(CONVENTIONS)}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"fps {self.fps}: expected a number above 0")
+        if self.size is not None:
+            check_size(self.size)
+
+
+def check_size(size: Size) -> None:
+    """Refuse a (height, width) that is no picture's."""
+    if min(size) < 1:
+        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,8 @@ class RawTrack:
     """One of CONVENTIONS; None when neither the file nor its format says."""
     candidates: tuple[str, ...] = ("opencv_c2w", "opencv_w2c")
     """The conventions among which the user has to choose when `convention` is None."""
+    evidence: str = ""
+    """What else in the file speaks for one of the candidates; shown where the user has to choose."""
     intrinsics: Float64[Tensor, "F 4"] | None = None
     """Normalised (fx/W, fy/H, cx/W, cy/H); None when the file has none, or has them in pixels."""
     intrinsics_px: Float64[Tensor, "F 4"] | None = None
@@ -87,6 +105,24 @@ class Format:
     """Largest difference of a matrix entry after writing and reading again."""
     needs_size: bool = False
     """Writing needs the picture's size, since its intrinsics are in pixels."""
+    lens: str = "per frame"
+    """What intrinsics it can hold: per frame, constant (one for all frames), none."""
+    holds_times: bool = True
+    """False: poses at an even pace that the file does not state; the reader has to be told it."""
+    scale: str = "any"
+    """What its translations are read as, where it is always the same: metric, unknown; "any" where the page tells."""
+    members: bool = False
+    """True: one file may hold several trajectories, told apart by PATH#NAME."""
+
+
+def to_pixels(intrinsics: Float64[Tensor, "F 4"], size: Size) -> Float64[Tensor, "F 4"]:
+    """Normalised intrinsics in the pixels of a picture of (height, width)."""
+    return intrinsics * _sides(size)
+
+
+def _sides(size: Size) -> Float64[Tensor, "4"]:
+    height, width = size
+    return torch.tensor([width, height, width, height], dtype=torch.float64)
 
 
 def to_track(raw: RawTrack, request: Request, path: Path) -> CameraTrack:
@@ -120,7 +156,8 @@ def _rigid(matrices: Float64[Tensor, "F 4 4"], path: Path) -> Float64[Tensor, "F
     skew = (rotation.mT @ rotation - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
     bottom = (matrices[:, 3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).abs().amax(dim=1)
     mirrored = torch.linalg.det(rotation) < 0
-    bad = ((skew > _ORTHONORMAL) | (bottom > _ORTHONORMAL) | mirrored).nonzero()
+    # written so that a NaN, of entries so large that R^T R overflows, is bad too
+    bad = (~(skew <= _ORTHONORMAL) | ~(bottom <= _ORTHONORMAL) | mirrored).nonzero()
     if len(bad):
         frame = int(bad[0])
         reason = (
@@ -135,8 +172,6 @@ def _rigid(matrices: Float64[Tensor, "F 4 4"], path: Path) -> Float64[Tensor, "F
 
 def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Request, path: Path) -> str:
     if request.convention is not None:
-        if request.convention not in CONVENTIONS:
-            raise ValueError(f"convention '{request.convention}': expected one of {', '.join(CONVENTIONS)}")
         if raw.convention not in (None, request.convention):
             logger.warning(
                 "%s: read as %s because you asked for it; this format documents %s",
@@ -144,7 +179,8 @@ def _convention(raw: RawTrack, matrices: Float64[Tensor, "F 4 4"], request: Requ
             )  # fmt: skip
         return request.convention
     if raw.convention is None:
-        evidence = "; ".join(f"read as {name}, {_smoothness(matrices, name)}" for name in raw.candidates)
+        readings = [f"read as {name}, {_smoothness(matrices, name)}" for name in raw.candidates]
+        evidence = "; ".join([raw.evidence, *readings] if raw.evidence else readings)
         raise ValueError(
             f"{path} does not say in which convention its poses are: {evidence}. The smoother path is more likely, but "
             f"it is no proof. State it by convention= (--convention on the command line): {', '.join(raw.candidates)}"
@@ -164,35 +200,43 @@ def _smoothness(matrices: Float64[Tensor, "F 4 4"], convention: str) -> str:
 def _intrinsics(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F 4"]:
     if raw.intrinsics is not None:
         return raw.intrinsics
+    size = request.size or raw.size
+    if size is not None:
+        check_size(size)
     if raw.intrinsics_px is None:
-        height, width = request.size or raw.size or DEFAULT_SIZE
+        height, width = size or DEFAULT_SIZE
         logger.warning("%s: has no intrinsics; taken is a lens of 60 degrees for a %dx%d picture", path, width, height)
         return default_intrinsics(width / height).expand(len(raw.matrices), 4).clone()
-    size = request.size or raw.size
     if size is None:
         raise ValueError(
             f"{path}: its intrinsics are in pixels and the picture is not named (fx {raw.intrinsics_px[0, 0]:g}, "
             f"cx {raw.intrinsics_px[0, 2]:g}, cy {raw.intrinsics_px[0, 3]:g}); pass size=(height, width) "
             "(--size HEIGHT WIDTH on the command line)"
         )
-    if min(size) < 1:
-        raise ValueError(f"size {size}: expected (height, width) in pixels, both 1 or more")
-    height, width = size
-    return raw.intrinsics_px / torch.tensor([width, height, width, height], dtype=torch.float64)
+    return raw.intrinsics_px / _sides(size)
 
 
 def _times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
-    if raw.times is not None:
-        wrong = (~(raw.times.diff() > 0)).nonzero()
-        if len(wrong) or not raw.times.isfinite().all():
-            frame = int(wrong[0]) + 1 if len(wrong) else int((~raw.times.isfinite()).nonzero()[0])
-            raise ValueError(f"{path}: the time of pose {frame} (from 0), {float(raw.times[frame]):g} s, is not later "
-                             "than the one before it")  # fmt: skip
-        return raw.times
-    fps = request.fps or raw.fps
+    if raw.times is None:
+        return _even_times(raw, request, path)
+    if request.fps is not None:
+        logger.warning("%s: has times of its own; fps %g is not used", path, request.fps)
+    steps = raw.times.diff(prepend=raw.times.new_tensor([-math.inf]))
+    wrong = (~(steps > 0) | ~raw.times.isfinite()).nonzero()
+    if len(wrong):
+        frame = int(wrong[0])
+        raise ValueError(
+            f"{path}: the time of pose {frame} (from 0), {float(raw.times[frame]):g} s, is not later than the one "
+            "before it"
+        )
+    return raw.times
+
+
+def _even_times(raw: RawTrack, request: Request, path: Path) -> Float64[Tensor, "F"]:
+    fps = request.fps if request.fps is not None else raw.fps
     if fps is None:
         logger.warning("%s: has no times; taken are %g frames per second (fps= or --fps)", path, DEFAULT_FPS)
         fps = DEFAULT_FPS
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"fps {fps}: expected a number above 0")
+    if not 0 < fps < math.inf:
+        raise ValueError(f"{path}: states {fps:g} frames per second; expected a number above 0")
     return torch.arange(len(raw.matrices), dtype=torch.float64) * raw.frame_step / fps

@@ -2,21 +2,28 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
 from camera.poses import (
+    PATHS,
     assemble,
+    cross_matrix,
+    exp_se3,
     interpolate_poses,
     invert,
+    log_se3,
+    mirror,
     nearest_rotation,
     quaternion_of,
     relative_to,
     rotation_angle,
     rotation_of,
     rotation_vector,
+    screw,
     slerp,
     turn,
 )
@@ -138,3 +145,110 @@ def test_batches_are_free():
     close(invert(pose)[1, 3], invert(pose[1, 3]))
     close(rotation_vector(batch)[0, 2], rotation_vector(batch[0, 2]))
     assert slerp(batch[:, 0], batch[:, 1], torch.rand(2, dtype=torch.float64)).shape == (2, 3, 3)
+
+
+ANGLES = [0.0, 1e-12, 1e-9, 1e-6, 0.999e-3, 1.001e-3, 0.1, 1.0, math.pi - 1e-3, math.pi - 1e-6, math.pi - 1e-9]
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+def test_from_no_turn_to_half_a_turn_all_agree_with_scipy_to_1e_12(angle):
+    generator = torch.Generator().manual_seed(round(angle * 1000))
+    axes = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator, dtype=torch.float64), dim=1)
+    first = turn(2 * torch.randn(50, 3, generator=generator, dtype=torch.float64))
+    step = turn(angle * axes)
+    close(step, torch.from_numpy(Rotation.from_rotvec((angle * axes).numpy()).as_matrix()), 1e-14)
+    quaternion = quaternion_of(step)
+    theirs = torch.from_numpy(Rotation.from_matrix(step.numpy()).as_quat()).roll(1, dims=1)  # theirs is (x, y, z, w)
+    close((quaternion * theirs).sum(dim=1).abs(), torch.ones(50, dtype=torch.float64), 1e-14)
+    close(rotation_of(quaternion), step, 1e-14)
+    close(rotation_vector(step), angle * axes, 1e-12)
+    close(rotation_angle(first.mT @ (first @ step)), torch.full((50,), angle, dtype=torch.float64), 1e-12)
+    for fraction in (0.0, 0.3, 1.0):
+        between = slerp(first, first @ step, torch.full((50,), fraction, dtype=torch.float64))
+        close(between, first @ turn(fraction * angle * axes), 1e-12)
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+def test_twists_are_exact_from_no_turn_to_half_a_turn(angle):
+    generator = torch.Generator().manual_seed(1 + round(angle * 1000))
+    twists = torch.randn(50, 6, generator=generator, dtype=torch.float64)
+    twists[:, 3:] *= angle / twists[:, 3:].norm(dim=1, keepdim=True)
+    poses = exp_se3(twists)
+    generators = torch.zeros(50, 4, 4, dtype=torch.float64)
+    generators[:, :3, :3], generators[:, :3, 3] = cross_matrix(twists[:, 3:]), twists[:, :3]
+    close(poses, torch.from_numpy(scipy.linalg.expm(generators.numpy())), 1e-13)
+    close(log_se3(poses), twists, 1e-12)
+    close(exp_se3(log_se3(poses)), poses, 1e-12)
+
+
+@given(poses, vectors)
+def test_the_logarithm_of_any_pose_leads_to_it(pose, vector):
+    close(exp_se3(log_se3(pose)), pose, 1e-12)
+    close(cross_matrix(vector) @ pose[:3, 3], torch.linalg.cross(vector, pose[:3, 3]), 1e-13)
+
+
+def test_a_twist_has_a_physical_meaning():
+    # ahead by one unit a second while turning right by 90 degrees a second: a quarter of a circle to the right
+    pose = exp_se3(torch.tensor([0, 0, 1, 0, math.pi / 2, 0], dtype=torch.float64))
+    radius = 2 / math.pi
+    close(pose[:3, 3], torch.tensor([radius, 0, radius], dtype=torch.float64), 1e-15)
+    close(pose[:3, 2], torch.tensor([1.0, 0, 0], dtype=torch.float64), 1e-15)
+
+
+@given(poses, poses, poses, fractions)
+def test_a_screw_meets_its_ends_at_constant_twist_in_any_world(first, second, world, fraction):
+    assume(float(rotation_angle(first[:3, :3].mT @ second[:3, :3])) < math.pi - 1e-3)
+    at = screw(first, second, fraction)
+    close(screw(first, second, torch.zeros_like(fraction)), first, 1e-12)
+    close(screw(first, second, torch.ones_like(fraction)), second, 1e-12)
+    twist = log_se3(relative_to(second, first))
+    close(log_se3(relative_to(at, first)), fraction * twist, 1e-10)
+    close(log_se3(relative_to(second, at)), (1 - fraction) * twist, 1e-10)
+    close(screw(second, first, 1 - fraction), at, 1e-10)
+    close(screw(world @ first, world @ second, fraction), world @ at, 1e-9)
+
+
+def test_a_screw_goes_round_the_arc_of_which_linear_takes_the_chord():
+    # round the point (1, 0, 0), from its left with the eyes ahead to its front with the eyes to the right
+    ends = torch.stack((EYE, assemble(turn(torch.tensor([0, math.pi / 2, 0], dtype=torch.float64)),
+                                      torch.tensor([1.0, 0, 1], dtype=torch.float64))))  # fmt: skip
+    times, middle = torch.tensor([0.0, 2], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64)
+    arc, chord = (interpolate_poses(ends, times, middle, path)[0] for path in ("screw", "linear"))
+    half = math.sqrt(0.5)
+    close(arc[:3, 3], torch.tensor([1 - half, 0, half], dtype=torch.float64), 1e-15)
+    close(chord[:3, 3], torch.tensor([0.5, 0, 0.5], dtype=torch.float64), 1e-15)
+    close(arc[:3, :3], chord[:3, :3], 1e-15)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_meets_its_samples_and_holds_or_goes_on_outside(path):
+    # a straight even move with an even turn about the line of travel: the same on all three paths
+    times = torch.tensor([0.0, 0.3, 0.7, 2], dtype=torch.float64)
+    twist = torch.tensor([0, 0, 1.5, 0, 0, -0.6], dtype=torch.float64)
+    wanted = torch.tensor([-1.0, 0.1, 0.3, 1.9, 2, 3.5], dtype=torch.float64)
+    c2w = exp_se3(times[:, None] * twist)
+    close(interpolate_poses(c2w, times, wanted, path, "extrapolate"), exp_se3(wanted[:, None] * twist), 1e-12)
+    close(interpolate_poses(c2w, times, wanted, path), exp_se3(wanted.clamp(0, 2)[:, None] * twist), 1e-12)
+    crooked = exp_se3(torch.randn(4, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
+    close(interpolate_poses(crooked, times, times, path, "extrapolate"), crooked, 1e-12)
+    close(interpolate_poses(crooked[:1], times[:1], wanted, path, "extrapolate"), crooked[:1].expand(6, 4, 4), 1e-12)
+
+
+def test_an_unknown_path_is_refused():
+    times = torch.arange(2, dtype=torch.float64)
+    for words in ({"path": "bezier"}, {"outside": "wrap"}):
+        with pytest.raises(ValueError, match=r"expected one of \('linear', 'cubic', 'screw'\)"):
+            interpolate_poses(EYE.expand(2, 4, 4), times, times, **words)
+
+
+@given(poses, poses)
+def test_mirrored_twice_is_the_same_and_mirrors_chain(a, b):
+    assert torch.equal(mirror(mirror(a)), a)
+    close(mirror(a @ b), mirror(a) @ mirror(b), 1e-12)
+    close(mirror(a)[:3, :3].mT @ mirror(a)[:3, :3], EYE[:3, :3], 1e-13)
+    assert float(torch.linalg.det(mirror(a))) == pytest.approx(1)
+    twist = log_se3(a)
+    if float(twist[3:].norm()) < math.pi - 1e-3:
+        # x is mirrored, and with it the turns about the other two axes
+        signs = torch.tensor([-1, 1, 1, 1, -1, -1], dtype=torch.float64)
+        close(log_se3(mirror(a)), signs * twist, 1e-10)

@@ -1,5 +1,7 @@
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from camera.intrinsics import default_intrinsics
 from camera.language import Move, format, parse
 from camera.poses import invert, rotation_angle
-from camera.trajectory import MIN_DISTANCE, START_DISTANCE, compile
-from tests.camera.test_language import README_PROMPT, all_moves
+from camera.trajectory import MIN_DISTANCE, MIN_FOCAL, START_DISTANCE, compile, compile_at
+from tests.camera.test_language import README_PROMPT, all_moves, orbits
 
 FPS = 16.0
 SUBJECT = torch.tensor([0, 0, START_DISTANCE, 1], dtype=torch.float64)
@@ -129,6 +131,15 @@ def test_each_segment_of_the_readme_prompt_moves_as_told():
     down = math.radians(15 * math.cos(math.radians(30)))
     close(second[4][:3, 3], (0, r * math.sin(down), 1.003 - r * math.cos(down)))
     close(second[4][:3, 2], (0, -math.sin(down), math.cos(down)))
+    # from frame to frame: forward along z, right on a circle of radius 0.8024, leftdown30 sinking all the time
+    step = track.c2w[:, :3, 3].diff(dim=0)
+    close(step[16:32], torch.tensor([0, 0, 0.2006 / 16]).expand(16, 3), 1e-9)
+    close(step[32:48].norm(dim=1), [2 * r * math.sin(ten / 32)] * 16)
+    assert (step[32:48, 0] > 0).all() and (step[48:64, 0] < 0).all() and (step[48:64, 1] > 0).all()
+    # the subject stays in the middle, and the lens as it was
+    for pose in track.c2w:
+        close(seen(pose, (0, 0, R))[:2], (0, 0))
+    assert torch.equal(track.intrinsics, track.intrinsics[:1].expand(81, 4))
     # every step inside a segment moves
     steps = track.c2w[:, :3, 3].diff(dim=0).norm(dim=1)
     assert (steps[16:64] > 0.005).all()
@@ -142,13 +153,25 @@ def test_text_to_poses_to_text_to_poses_is_stable():
 
 @given(st.lists(all_moves, min_size=1, max_size=3))
 @settings(max_examples=50)
-def test_any_text_compiles_to_rigid_poses_or_to_a_collision(moves):
+def test_any_text_compiles_to_rigid_poses_or_to_a_limit(moves):
     try:
         track = compile(parse(format(moves)), 9, 2.0)
     except ValueError as error:
-        assert "of the subject" in str(error)
+        assert re.search("of the subject|focal length", str(error))
         return
     close(track.c2w[0], torch.eye(4), 1e-12)
+    close(track.c2w[:, :3, :3].mT @ track.c2w[:, :3, :3], torch.eye(3).expand(9, 3, 3), 1e-9)
+    assert (track.intrinsics[:, :2] >= MIN_FOCAL * track.intrinsics[0, :2] * (1 - 1e-9)).all()
+
+
+@given(st.lists(orbits, min_size=1, max_size=3))
+@settings(max_examples=50)
+def test_an_orbit_keeps_away_from_the_subject(moves):
+    try:
+        track = compile(moves, 9, 2.0)
+    except ValueError as error:
+        assert re.search("of the subject|focal length", str(error))
+        return
     centre = track.c2w[:, :3, 3] - SUBJECT[:3]
     assert (centre.norm(dim=1) > MIN_DISTANCE * (1 - 1e-9)).all()
 
@@ -242,3 +265,130 @@ def test_intrinsics_are_given_for_all_or_for_each_frame():
 def test_frames_and_fps_are_checked(frames, fps):
     with pytest.raises(ValueError, match=r"^(frames|fps) "):
         compile([], frames, fps)
+
+
+# displacement of one second at high speed: along the camera's right and down, no turn
+TRUCKS = {"truckleft": (-0.2, 0), "truckright": (0.2, 0), "pedestalup": (0, -0.2), "pedestaldown": (0, 0.2)}
+
+
+@pytest.mark.parametrize("direction", TRUCKS)
+def test_a_truck_is_a_straight_line_without_any_turn(direction):
+    x, y = TRUCKS[direction]
+    track = compile([Move(0, 2, 1.5, direction)], 33, FPS)
+    share = torch.arange(33, dtype=torch.float64)[:, None] / 16
+    close(track.c2w[:, :3, 3], share * torch.tensor([x * R * 1.5, y * R * 1.5, 0.0], dtype=torch.float64), 1e-15)
+    assert torch.equal(track.c2w[:, :3, :3], torch.eye(3, dtype=torch.float64).expand(33, 3, 3))
+    # the subject leaves the middle to the other side
+    assert np.sign(seen(track.c2w[-1], (0, 0, R))[:2]).tolist() == [-np.sign(x), -np.sign(y)]
+
+
+def test_a_truck_after_an_orbit_goes_along_the_turned_camera_and_takes_its_point_along():
+    orbit, truck, back = Move(0, 1, 1.0, "right"), Move(1, 2, 1.0, "truckright"), Move(2, 3, 1.0, "left")
+    before, after_truck = after(orbit), after(orbit, truck, seconds=2)
+    close(after_truck[:3, 3] - before[:3, 3], 0.2 * R * before[:3, 0])
+    assert torch.equal(after_truck[:3, :3], before[:3, :3])
+    # the camera then goes round the point that was carried along
+    carried = torch.tensor([0, 0, R], dtype=torch.float64) + 0.2 * R * before[:3, 0]
+    close(seen(after(orbit, truck, back, seconds=3), carried.tolist()), (0, 0, R))
+
+
+def test_rotate_does_not_change_where_a_truck_goes():
+    turned = after(Move(0, 1, 1.0, "stay", "right"), Move(1, 2, 1.0, "truckright"), seconds=2)
+    close(turned[:3, 3], (0.2 * R, 0, 0))
+
+
+@pytest.mark.parametrize("ease", ["linear", "in", "out", "inout"])
+def test_truck_and_orbit_together_follow_the_integral(ease):
+    moves = [Move(0, 1.9, 3.0, "rightup40", ease=ease), Move(0.3, 1.6, 2.0, "truckright", ease=ease)]
+    moves.append(Move(0.2, 1.2, 1.0, "pedestaldown"))
+    track = compile(moves, 33, FPS)
+    # the carried point by brute force: many small straight steps at the middles
+    count = 200_000
+    middles = (torch.arange(count, dtype=torch.float64) + 0.5) * 2 / count
+    rig = compile_at(moves[:1], middles).c2w[:, :3, :2]
+    rates = torch.zeros(count, 2, dtype=torch.float64)
+    for move, column, unit in ((moves[1], 0, 0.4 * R), (moves[2], 1, 0.2 * R)):
+        u = (middles - move.start) / (move.end - move.start)
+        slope = {"linear": u * 0 + 1, "in": 2 * u, "out": 2 - 2 * u, "inout": 6 * u - 6 * u * u}[move.ease]
+        rates[:, column] += torch.where((u > 0) & (u < 1), slope * unit, 0.0)
+    way = (rig @ rates[..., None])[..., 0].sum(dim=0) * 2 / count
+    orbit = compile(moves[:1], 33, FPS)
+    close(track.c2w[-1, :3, 3] - orbit.c2w[-1, :3, 3], way, 1e-6)
+    assert torch.equal(track.c2w[:, :3, :3], orbit.c2w[:, :3, :3])
+    fine = compile(moves, 321, FPS * 10)
+    close(track.c2w, fine.c2w[::10])
+
+
+def test_zoom_multiplies_the_focal_length():
+    track = compile([Move(1, 2, 1.0, "stay", zoom="in"), Move(2, 3, 0.5, "stay", zoom="out")], 65, FPS)
+    start = default_intrinsics(16 / 9)
+    for frame, factor in ((0, 1), (16, 1), (24, 1.1), (32, 1.2), (40, 1.15), (48, 1.1), (64, 1.1)):
+        close(track.intrinsics[frame, :2], start[:2] * factor)
+    close(track.intrinsics[:, 2:], torch.full((65, 2), 0.5))
+    assert torch.equal(track.c2w, torch.eye(4, dtype=torch.float64).expand(65, 4, 4))
+
+
+def test_a_stated_zoom_rate_does_not_change_with_speed_and_goes_on_top_of_given_lenses():
+    each = torch.rand(17, 4, dtype=torch.float64) + 0.1
+    for speed in (0.5, 2.0):
+        track = compile([Move(0, 1, speed, "stay", zoom="in30")], 17, FPS, each)
+        close(track.intrinsics[-1, :2], each[-1, :2] * 1.3)
+    assert float(each[0, 0]) == float(compile([Move(0, 1, 1, "stay", zoom="in")], 17, FPS, each).intrinsics[0, 0])
+
+
+@pytest.mark.parametrize(("speed", "ease"), [(1.0, "linear"), (0.7, "inout"), (0.33, "out")])
+def test_forward_and_zoom_out_at_one_speed_keep_the_size_of_the_subject(speed, ease):
+    track = compile([Move(0, 4, speed, "forward", zoom="out", ease=ease)], 65, FPS)
+    point = torch.tensor([0.1, -0.07, R, 1], dtype=torch.float64)
+    local = (invert(track.c2w) @ point)[:, :3]
+    size = track.intrinsics[:, :2] * local[:, :2] / local[:, 2:]
+    close(size, size[:1].expand(65, 2))
+    assert float(track.c2w[-1, 2, 3]) == pytest.approx(0.8 * R * speed) and track.intrinsics[-1, 0] < 0.9
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [Move(0, 5, 1.0, "stay", zoom="out")],
+        # the focal length is below the limit only between two joints and two frames
+        [Move(0, 1, 1.0, "stay", zoom="out200", ease="out"), Move(0, 1, 1.0, "stay", zoom="in150", ease="in")],
+    ],
+)
+def test_the_focal_length_stays_above_its_limit(moves):
+    with pytest.raises(ValueError, match=r"focal length to .* of the starting one by .* s, below 0\.05: .*zoom out"):
+        compile(moves, 6, 1.0)
+
+
+def test_a_collision_between_joints_is_seen():
+    moves = [Move(0, 1, 10, "forward", ease="out"), Move(0, 1, 7.5, "backward", ease="in")]
+    with pytest.raises(ValueError, match=r"of the subject by 0\.571"):
+        compile(moves, 2, 1.0)
+
+
+# progress at a quarter, half and three quarters of the segment
+EASES = {
+    "linear": (0.25, 0.5, 0.75),
+    "in": (0.0625, 0.25, 0.5625),
+    "out": (0.4375, 0.75, 0.9375),
+    "inout": (0.15625, 0.5, 0.84375),
+}
+
+
+@pytest.mark.parametrize("ease", EASES)
+def test_ease_changes_when_and_not_how_much(ease):
+    track = compile([Move(1, 2, 1.0, "backward", "left", "in", ease)], 49, FPS)
+    for frame, share in zip((16, 20, 24, 28, 32, 48), (0, *EASES[ease], 1, 1), strict=True):
+        close(track.c2w[frame, 2, 3], -0.2 * R * share)
+        close(rotation_angle(track.c2w[frame, :3, :3]), AZ * share)
+        close(track.intrinsics[frame, 0] / track.intrinsics[0, 0], 1 + 0.2 * share)
+
+
+def test_uneven_times_see_the_same_path():
+    moves = parse(README_PROMPT)
+    even = compile(moves, 81, FPS)
+    picked = torch.tensor([3, 4, 17, 40, 80])
+    some = compile_at(moves, even.times[picked])
+    close(some.c2w, even.c2w[picked], 1e-15)
+    for times in ([], [0.0, 0.0], [1.0, 0.5], [-1.0, 0.0], [0.0, math.inf]):
+        with pytest.raises(ValueError, match=r"^times: expected"):
+            compile_at(moves, torch.tensor(times, dtype=torch.float64))

@@ -1,0 +1,1 @@
+"""The sub-commands of tools/camera.py, one module each; torch is imported when a command runs."""
