@@ -243,7 +243,7 @@ def load_adapter(
         adapter = CameraAdapter(config, dit_dim, layers)
     check_fit(adapter, header.entries, "the camera adapter", path)
     placed = dict(stream_tensors(header.entries, device, lambda _, entry: dtype or entry.dtype))
-    check_finite({name: total(tensor) for name, tensor in placed.items()}, path)
+    check_finite(list(placed), torch.stack([total(tensor) for tensor in placed.values()]), path)
     assign_tensors(adapter, placed, "the camera adapter", path)
     return adapter
 

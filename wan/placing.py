@@ -114,22 +114,25 @@ def place(
         return entry.dtype if changed else dtype
 
     placed: dict[str, Tensor] = {}
-    totals: dict[str, Tensor] = {}
+    names: list[str] = []
+    # in one tensor: small ones that stay would break up the memory between the weights
+    totals = torch.zeros(len(entries), device=device)
     for name, tensor in stream_tensors(entries, device, dtype_of):
-        totals[name] = total(tensor)
-        placed |= _finish(name, tensor, dtype, fp8, merge)
-    check_finite(totals, source)
+        if merge is not None and is_fp8_weight(name):
+            tensor = merge(name, tensor)
+        totals[len(names)] = total(tensor)
+        names.append(name)
+        placed |= _finish(name, tensor, dtype, fp8)
+    check_finite(names, totals, source if merge is None else f"{source} with its LoRAs")
     assign_tensors(module, placed, what, source)
     # buffers that no file holds are still elsewhere
     return module.to(device).requires_grad_(False).eval()
 
 
-def _finish(name: str, tensor: Tensor, dtype: torch.dtype, fp8: Fp8Mode, merge: Merge | None) -> dict[str, Tensor]:
+def _finish(name: str, tensor: Tensor, dtype: torch.dtype, fp8: Fp8Mode) -> dict[str, Tensor]:
     """The tensors that one of the file becomes."""
     if not is_fp8_weight(name):
         return {name: tensor}
-    if merge is not None:
-        tensor = merge(name, tensor)
     if fp8 == "none":
         return {name: tensor.to(dtype)}
     if fp8 == "base":
