@@ -130,7 +130,8 @@ def plan(args: argparse.Namespace) -> Job:
             raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
     arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
-    pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
+    size = (args.video_size[0], args.video_size[1])
+    pictures = read_pictures(args.task, task, paths, size, args.video_length, args.fps)
     track = _compile_camera(args, pictures)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     for name in ("dit", "vae", "t5", "clip"):
