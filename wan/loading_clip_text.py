@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from common.files import require_file
 from wan.clip_text import CLIPImageText
 from wan.config import CLIPConfig, CLIPTextConfig
 from wan.keys_clip_text import clip_image_text_table
@@ -58,6 +59,8 @@ def load_clip_text(
 def _find_tokenizer(
     weights: str | Path, config: CLIPTextConfig, tokenizer: str | Path | None, allow_download: bool
 ) -> Tokenizer | None:
+    if tokenizer is not None:
+        require_file(tokenizer, "the tokenizer of CLIP's text tower", "Name xlm-roberta-large's tokenizer.json.")
     folder = Path(weights).parent
     places = [Path(tokenizer)] if tokenizer is not None else [folder / "xlm-roberta-large", folder / FILE_NAME]
     for candidate in places:
