@@ -1,0 +1,119 @@
+"""Clips as the tiny DiT trains on them: rendered, encoded, and kept in a ring on the device."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camera.plucker import FRAMES_PER_LATENT, plucker_map
+from tools.procedural_world.live import LiveBatch, LiveClips
+from wan.clip import CLIPVision
+from wan.conditioning import image_condition
+from wan.t5 import T5Encoder
+from wan.vae import WanVAE
+
+FOREIGN_CAMERA = 0.3
+"""Share of texts that end in the camera tags of another clip: the text must not be what moves the camera."""
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The frozen networks that a clip passes through."""
+
+    vae: WanVAE
+    t5: T5Encoder
+    clip: CLIPVision
+
+
+@dataclass(frozen=True)
+class EncodedClips:
+    """B clips as the DiT reads them, all on its device."""
+
+    latents: Tensor
+    """[B, 16, f, h, w]"""
+    condition: Tensor
+    """[B, 20, f, h, w] mask and image latent."""
+    context: Tensor
+    """[B, text_len, text_dim], zero-padded."""
+    clip_features: Tensor
+    """[B, tokens, image_dim]"""
+    c2w: Tensor
+    """[B, F, 4, 4] float32"""
+    intrinsics: Tensor
+    """[B, F, 4] float32"""
+
+    def rays(self) -> Tensor:
+        """Plücker maps [B, f, 24, h, w], grouped by latent frame; each clip keeps its own camera."""
+        height, width = self.latents.shape[-2:]
+        return batch_rays(self.c2w, self.intrinsics, height, width)
+
+
+def batch_rays(c2w: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """Plücker maps [B, f, 24, height, width] of cameras [B, F, 4, 4] and [B, F, 4]."""
+    maps = plucker_map(c2w.flatten(0, 1), intrinsics.flatten(0, 1), height, width).unflatten(0, c2w.shape[:2])
+    first = maps[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1, -1)
+    return torch.cat((first, maps), dim=1).unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(2, 3)
+
+
+@torch.no_grad()
+def encode_clips(encoders: Encoders, clips: LiveBatch, texts: Sequence[str]) -> EncodedClips:
+    """Run the frozen networks over a rendered batch."""
+    video = (clips.frames.movedim(-1, 1).float() / 127.5 - 1).to(next(encoders.vae.parameters()).dtype)
+    first = video[:, :, 0]
+    tokens = encoders.t5.encode(texts)
+    length = encoders.t5.config.text_len
+    return EncodedClips(
+        latents=encoders.vae.encode(video),
+        condition=image_condition(encoders.vae, first, video.shape[2]),
+        context=torch.stack([F.pad(one, (0, 0, 0, length - len(one))) for one in tokens]),
+        clip_features=encoders.clip.encode_image(first),
+        c2w=clips.c2w,
+        intrinsics=clips.intrinsics,
+    )
+
+
+def texts_of(clips: LiveBatch, rng: random.Random) -> list[str]:
+    """The scene of each clip, some with the camera tags of another one."""
+    foreign = list(clips.cameras)
+    rng.shuffle(foreign)
+    return [
+        f"{scene} ; Camera: {camera}" if rng.random() < FOREIGN_CAMERA else scene
+        for scene, camera in zip(clips.scenes, foreign, strict=True)
+    ]
+
+
+class ClipRing:
+    """The last `capacity` clips of a stream, encoded; old ones make room for new ones.
+
+    Args:
+        encoders: frozen networks on the device.
+        clips: the stream.
+        capacity: clips kept, a multiple of the stream's batch.
+    """
+
+    def __init__(self, encoders: Encoders, clips: LiveClips, capacity: int) -> None:
+        assert capacity % clips.batch == 0, (capacity, clips.batch)
+        self.encoders, self.clips, self.capacity = encoders, clips, capacity
+        self._store: dict[str, Tensor] = {}
+        self.filled = 0
+        self._position = 0
+
+    def refill(self) -> None:
+        """Add the next batch of the stream."""
+        rendered = self.clips.take()
+        rng = random.Random(f"text/{self.clips.seed}/{self.clips.next_clip}")
+        encoded = vars(encode_clips(self.encoders, rendered, texts_of(rendered, rng)))
+        for name, tensor in encoded.items():
+            if name not in self._store:
+                self._store[name] = tensor.new_zeros(self.capacity, *tensor.shape[1:])
+            self._store[name][self._position : self._position + len(tensor)] = tensor
+        self._position = (self._position + self.clips.batch) % self.capacity
+        self.filled = min(self.filled + self.clips.batch, self.capacity)
+
+    def draw(self, count: int, generator: torch.Generator) -> EncodedClips:
+        """`count` different clips of the ring; the generator is on the CPU."""
+        rows = torch.randperm(self.filled, generator=generator)[:count].to(self._store["latents"].device)
+        return EncodedClips(**{name: tensor[rows] for name, tensor in self._store.items()})

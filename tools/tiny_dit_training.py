@@ -1,0 +1,125 @@
+"""What training the tiny DiT with its camera adapter consists of: a step, the running average, the learning rate."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.files import atomic_path
+from sampling.solvers import apply_flow_shift
+from tools.tiny_dit_data import EncodedClips
+from training.flow_matching import noisy_latents, timesteps_of, velocity_loss, velocity_target
+from wan.model import WanModel
+
+CAMERA_DROPOUT = 0.15
+"""Share of steps without a camera, from which the camera-free base learns."""
+EMA_DECAY = 0.9995
+WARMUP_STEPS = 300
+BETAS = (0.9, 0.98)
+WEIGHT_DECAY = 0.01
+
+
+def make_adamw(dit: nn.Module, learning_rate: float, device: torch.device) -> torch.optim.AdamW:
+    """AdamW over everything; matrices decay, biases, norms and modulations do not."""
+    matrices = [parameter for parameter in dit.parameters() if parameter.ndim > 1 and parameter.shape[0] > 1]
+    known = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in dit.parameters() if id(parameter) not in known]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=device.type == "cuda")
+
+
+@dataclass
+class DiTRun:
+    """Everything that a run must remember to go on where it stopped."""
+
+    dit: WanModel
+    """With its adapter attached, in float32."""
+    optimizer: torch.optim.Optimizer
+    flow_shift: float
+    seed: int
+    step: int = 0
+    average: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.average = [parameter.detach().clone() for parameter in self.dit.parameters()]
+
+    def train_step(self, clips: EncodedClips, generator: torch.Generator, learning_rate: float) -> Tensor:
+        """One optimizer step; the loss, detached, on the device."""
+        device = clips.latents.device
+        with_camera = float(torch.rand((), generator=generator)) >= CAMERA_DROPOUT
+        # one generator on the device, set from the one on the CPU: the noise is too large to travel every step
+        on_device = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        uniform = torch.rand(len(clips.latents), generator=on_device, device=device)
+        sigmas = apply_flow_shift(uniform, self.flow_shift)
+        noise = torch.randn(clips.latents.shape, generator=on_device, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            velocity = self.dit(
+                noisy_latents(clips.latents, noise, sigmas),
+                timesteps_of(sigmas),
+                clips.context,
+                clips.clip_features,
+                clips.condition.float(),
+                clips.rays() if with_camera else None,
+            )
+        loss = velocity_loss(velocity, velocity_target(clips.latents, noise))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.dit.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        # a clone: the detached loss would keep the whole graph's storage alive in a list
+        return loss.detach().clone()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        # a young average forgets faster, or it would remember the first weights
+        weight = 1.0 - min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.dit.parameters()], weight)
+
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        """Exchange weights and average; a second call undoes it."""
+        for parameter, average in zip(self.dit.parameters(), self.average, strict=True):
+            held = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(held)
+
+    def save(self, path: Path, clips_seen: int) -> None:
+        """Write the whole state, whole or not at all."""
+        state = {
+            "seed": self.seed,
+            "step": self.step,
+            "clips": clips_seen,
+            "weights": [parameter.detach() for parameter in self.dit.parameters()],
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> int:
+        """Go on from a state; the number of clips that the run has taken from its stream.
+
+        Raises:
+            ValueError: it belongs to a run of another seed.
+        """
+        state = torch.load(path, map_location=self.average[0].device, weights_only=True)
+        if state["seed"] != self.seed:
+            raise ValueError(f"{path} is of a run with --seed {state['seed']}; repeat it, or pass --overwrite")
+        self.step, self.average = state["step"], state["average"]
+        with torch.no_grad():
+            for parameter, saved in zip(self.dit.parameters(), state["weights"], strict=True):
+                parameter.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        return state["clips"]
+
+
+def learning_rate_at(step: int, remaining: float, highest: float) -> float:
+    """Warm-up over the first steps; `remaining` (1 before the decay, falling to 0 at the end) shapes the decay."""
+    warm = min(1.0, (step + 1) / WARMUP_STEPS)
+    return highest * warm * 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, remaining))))
