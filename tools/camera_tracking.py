@@ -7,6 +7,7 @@ keeps the one before it and counts as failed: dropping such frames would flatter
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ JUMP_DEG, JUMP_UNITS = 6.0, 0.12
 """A camera that turns or moves farther from one frame to the next was not tracked but lost."""
 EDGE = 0.03
 """Corners where the depth around varies by more than this share lie on an outline, which slides over the background."""
-_WINDOW = {"winSize": (21, 21), "maxLevel": 3, "criteria": (3, 30, 0.01)}
+_WINDOW: dict[str, Any] = {"winSize": (21, 21), "maxLevel": 3, "criteria": (3, 30, 0.01)}
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,11 @@ def _tracked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where points went, and whether the way back leads to where they came from."""
     flags = 0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW
-    start = None if guess is None else guess.reshape(-1, 1, 2).copy()
-    forward, there, _ = cv2.calcOpticalFlowPyrLK(before, after, points.reshape(-1, 1, 2), start, flags=flags, **_WINDOW)
-    back_start = None if guess is None else points.reshape(-1, 1, 2).copy()
-    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forward, back_start, flags=flags, **_WINDOW)
+    origin = points.reshape(-1, 1, 2)
+    # OpenCV writes its answer over the guess
+    start = (points if guess is None else guess).reshape(-1, 1, 2).copy()
+    forward, there, _ = cv2.calcOpticalFlowPyrLK(before, after, origin, start, flags=flags, **_WINDOW)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forward.copy(), origin.copy(), flags=flags, **_WINDOW)
     gap = np.linalg.norm(back.reshape(-1, 2) - points, axis=1)
     good = (there.ravel() == 1) & (again.ravel() == 1) & (gap < BACKWARD_PX)
     return forward.reshape(-1, 2), good
@@ -146,7 +148,7 @@ def _pose(
     count = 0 if chosen is None else len(chosen)
     if not ok or count < max(LEAST_INLIERS, LEAST_SHARE * len(points)):
         return None, count
-    rows = chosen.ravel()
+    rows = chosen.ravel().astype(np.intp)
     rotation, translation = cv2.solvePnPRefineLM(points[rows], places[rows], matrix, None, rotation, translation)
     w2c = np.eye(4)
     w2c[:3, :3], w2c[:3, 3:] = cv2.Rodrigues(rotation)[0], translation
