@@ -103,7 +103,7 @@ def _controls(scores: Scores, summaries: Summaries, judged: str) -> list[Target]
     if "mirrored" in scores:
         ratio = ratio_of(scores["mirrored"], scores[judged], "rotation_last_deg")
         found.append(Target("rotation error, mirrored over unmirrored", "0.85 to 1.15", 0.85, 1.15, ratio))
-    for name in (DROPPED, "text", "shuffled"):
+    for name in (DROPPED, "shuffled"):
         if name in summaries:
             gain = summaries[name].overall["gain"].mean
             found.append(Target(f"gain, {name}", "-0.05 to 0.05", -0.05, 0.05, gain))
