@@ -36,7 +36,12 @@ _MOTIONS = {
     "pedestal": {"pedestal up": ("pedestalup", "stay"), "pedestal down": ("pedestaldown", "stay")},
     "diagonal": {
         f"{side} {height} {angle}": (f"{side}{height}{angle}", "stay")
-        for side, height, angle in (("left", "up", 30), ("right", "up", 45), ("left", "down", 45), ("right", "down", 60))
+        for side, height, angle in (
+            ("left", "up", 30),
+            ("right", "up", 45),
+            ("left", "down", 45),
+            ("right", "down", 60),
+        )
     },
 }
 MOTIONS = {kind: motions for kind, motions in _MOTIONS.items() if kind in KINDS}
@@ -100,9 +105,7 @@ def plan_held_out(clips: int, seed: int, frames: int, fps: float, aspect: float)
         world = build_world(rng, np.concatenate([track.c2w[:, :3, 3].numpy() for track in tracks]), hfov_deg)
         text = f"Object: {describe(world, range(len(world.solids)))}"
         for (speed, moves), track in zip(wish.alternatives, tracks, strict=True):
-            planned.append(
-                HeldOutClip(len(planned), scene, wish.kind, wish.motion, speed, moves, track, world, text)
-            )
+            planned.append(HeldOutClip(len(planned), scene, wish.kind, wish.motion, speed, moves, track, world, text))
     return planned
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int, UInt8
+from jaxtyping import Bool, Float64, Int, UInt8
 from torch import Tensor
 
 from common.weights import read_metadata, read_tensors, write_tensors
@@ -142,7 +142,7 @@ def psnr(
 
 def save_row(path: Path, row: MeasuredRow, fingerprint: str) -> None:
     """Keep a finished row."""
-    write_tensors(path, {name: tensor for name, tensor in vars(row).items()}, {"fingerprint": fingerprint})
+    write_tensors(path, vars(row), {"fingerprint": fingerprint})
 
 
 def load_row(path: Path, fingerprint: str) -> MeasuredRow | None:

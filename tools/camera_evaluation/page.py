@@ -13,7 +13,8 @@ from tools.camera_evaluation.targets import Target
 
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:1240px;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right}"
+    "table{border-collapse:collapse;margin:1em 0}"
+    "td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}.met{color:#186a2c}.missed{color:#a31515}small{color:#777}"
     "img{max-width:100%;image-rendering:auto;display:block;margin:.4em 0 1.2em}pre{white-space:pre-wrap}"
 )
@@ -108,7 +109,8 @@ def write_evaluation_page(
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     """A table of cells that are HTML already; the first row is the head."""
-    lines = ["".join(f"<{tag}>{text}</{tag}>" for text in row) for tag, row in zip(["th", *["td"] * len(rows)], rows)]
+    tags = ["th", *["td"] * (len(rows) - 1)]
+    lines = ["".join(f"<{tag}>{text}</{tag}>" for text in row) for tag, row in zip(tags, rows, strict=True)]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
@@ -117,9 +119,7 @@ def _target_rows(targets: Sequence[Target]) -> list[list[str]]:
     for target in targets:
         verdict = "<span class='met'>met</span>" if target.met else "<span class='missed'>missed</span>"
         missed = "" if target.met else number(target.miss, 3)
-        rows.append(
-            [html.escape(target.name), html.escape(target.wanted), cell(target.found, 1.0, 3), verdict, missed]
-        )
+        rows.append([html.escape(target.name), html.escape(target.wanted), cell(target.found, 1.0, 3), verdict, missed])
     return rows
 
 

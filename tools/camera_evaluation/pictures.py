@@ -79,7 +79,9 @@ def write_paths(
     for number in examples:
         clip, path = clips[number], folder / f"{number:04d}_{_file_name(clips[number])}_{name}.png"
         measured: CameraTrack = replace(clip.track, c2w=row.c2w[number])
-        plot_trajectory(clip.track, path, f"{clip.motion} {clip.speed}: commanded (first) and {name} (second)", measured)
+        plot_trajectory(
+            clip.track, path, f"{clip.motion} {clip.speed}: commanded (first) and {name} (second)", measured
+        )
         paths.append(path)
     return paths
 
@@ -115,7 +117,10 @@ def _draw_bars(axes: Axes, summaries: Mapping[str, Summary], names: Sequence[str
         means = [summaries[name].by_kind[kind][metric].mean for kind in kinds]
         heights = [0.0 if math.isnan(mean.value) else mean.value for mean in means]
         errors = [
-            [0.0 if math.isnan(mean.value) else max(0.0, abs(mean.value - end)) for mean, end in zip(means, ends)]
+            [
+                0.0 if math.isnan(mean.value) else max(0.0, abs(mean.value - end))
+                for mean, end in zip(means, ends, strict=True)
+            ]
             for ends in ([mean.low for mean in means], [mean.high for mean in means])
         ]
         across = np.arange(len(kinds)) + (place - (len(names) - 1) / 2) * _WIDTH

@@ -79,9 +79,7 @@ def write_report(folder: Path, found: Evaluation) -> None:
             folder / "paths", found.clips, found.examples, found.measured[judged], judged
         ),
     }
-    write_evaluation_page(
-        folder / "index.html", found.settings, found.summaries, found.targets, found.judged, pictures
-    )
+    write_evaluation_page(folder / "index.html", found.settings, found.summaries, found.targets, found.judged, pictures)
 
 
 def say_summary(found: Evaluation) -> None:

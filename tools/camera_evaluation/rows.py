@@ -124,7 +124,16 @@ def balanced_shuffle(clips: Sequence[HeldOutClip], seed: int) -> list[int]:
     for _ in range(_SHUFFLES):
         order = rng.sample(range(count), count)
         order = [(other + 1) % count if other == index else other for index, other in enumerate(order)]
-        found = abs(float(alike[torch.arange(count), torch.tensor(order)].nanmean()))
+        found = abs(_mean_likeness(alike, order))
         if found < least:
             best, least = order, found
     return best
+
+
+def shuffled_gain(clips: Sequence[HeldOutClip], seed: int) -> float:
+    """Mean gain of the shuffled commands themselves, which a model that obeys them shows."""
+    return _mean_likeness(likeness(clips), balanced_shuffle(clips, seed))
+
+
+def _mean_likeness(alike: Float64[Tensor, "N N"], order: Sequence[int]) -> float:
+    return float(alike[torch.arange(len(order)), torch.tensor(order)].nanmean())

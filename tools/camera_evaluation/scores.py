@@ -53,7 +53,9 @@ class ClipScore:
 
 def score_row(clips: Sequence[HeldOutClip], commands: Sequence[CameraTrack], row: MeasuredRow) -> list[ClipScore]:
     """Judge every video of a row against its command."""
-    return [_score(clip, command, row, index) for index, (clip, command) in enumerate(zip(clips, commands, strict=True))]
+    return [
+        _score(clip, command, row, index) for index, (clip, command) in enumerate(zip(clips, commands, strict=True))
+    ]
 
 
 def _score(clip: HeldOutClip, command: CameraTrack, row: MeasuredRow, index: int) -> ClipScore:

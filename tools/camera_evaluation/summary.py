@@ -1,4 +1,4 @@
-"""Aggregates of a row: means and medians with bootstrap intervals, over all clips, per class of motion and per speed."""
+"""Aggregates of a row: means and medians with bootstrap intervals, of all clips, per class of motion and per speed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

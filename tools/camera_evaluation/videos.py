@@ -73,28 +73,29 @@ def make_videos(
     clips: Sequence[HeldOutClip],
     commands: Sequence[CameraTrack],
     frames: Tensor,
-    encoders: Encoders,
+    encoders: Encoders | None,
     task: TaskConfig,
     sampling: Sampling,
 ) -> Iterator[Tensor]:
-    """Videos of a row, in batches [B, F, H, W, 3] uint8 on the device of the encoders.
+    """Videos of a row, in batches [B, F, H, W, 3] uint8, on the device of the encoders where those are used.
 
     Args:
         row: what to make.
         clips: all clips, in order.
         commands: the track that each is given.
         frames: [N, F, H, W, 3] uint8, the rendered truth; a model sees the first of each.
-        encoders, task: of the model.
+        encoders, task: of the model; the rendered truth needs no encoders.
         sampling: settings.
     """
+    if row.source == "truth":
+        yield frames
+        return
+    assert encoders is not None
     device = next(encoders.vae.parameters()).device
     dit = load_model(row, task, device) if row.source == "model" else None
     for first in range(0, len(clips), sampling.batch):
         part = slice(first, first + sampling.batch)
         shown = frames[part].to(device)
-        if row.source == "truth":
-            yield shown
-            continue
         encoded = encode_clips(encoders, _batch(shown, commands[part]), [_text(clip, row) for clip in clips[part]])
         latents = encoded.latents
         if dit is not None:
