@@ -95,7 +95,7 @@ def compare_tensors(wanted: Mapping[str, _Shaped], given: Mapping[str, _Shaped])
     )
 
 
-def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry], what: str, source: str | Path) -> None:
+def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry | Tensor], what: str, source: str | Path) -> None:
     """Compare what a file's header tells with a network, before anything is read.
 
     Args:
@@ -107,10 +107,12 @@ def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry], what: str, 
     Raises:
         ValueError: names or shapes differ, or a weight is in no floating-point type, as programs that quantise write.
     """
-    misfit = compare_tensors(module.state_dict(), entries)
+    wanted = module.state_dict()
+    misfit = compare_tensors(wanted, entries)
     if misfit:
         raise ValueError(f"{source} does not fit {what}. {misfit}. Download it again, or pass another file")
-    other = [name for name, entry in entries.items() if not entry.dtype.is_floating_point]
+    weights = (name for name, tensor in wanted.items() if tensor.is_floating_point())
+    other = [name for name in weights if not entries[name].dtype.is_floating_point]
     if other:
         raise ValueError(
             f"{source}: {len(other)} weights are not in a floating-point type, the first is {other[0]} in "
