@@ -106,6 +106,6 @@ def describe_adapter(header: Header) -> dict[str, Any]:
         "version": header.metadata.get("version"),
         "convention": header.metadata.get("convention"),
         "made for": f"a DiT of width {facts.dit_dim} with {facts.dit_layers} blocks",
-        "blocks": list(facts.config.used_blocks),
+        "blocks": list(facts.config.blocks),
         "looks_trained": any(bool(value.any()) for _, value in stream_tensors(outputs, "cpu")),
     }

@@ -130,7 +130,7 @@ class TaskConfig:
             self.frames % TEMPORAL_STRIDE == 1,
             f"TaskConfig.frames {self.frames} must be 4n + 1",
         )
-        last = max(self.adapter.used_blocks, default=0)
+        last = max(self.adapter.blocks, default=0)
         require(
             last < self.dit.num_layers,
             f"TaskConfig: the adapter names block {last}, the DiT has {self.dit.num_layers}",

@@ -21,11 +21,15 @@ class AdapterConfig:
     """Its name at `--adapter`."""
     _may_be_zero: ClassVar[tuple[str, ...]] = ()
     """The sizes that may be 0."""
+    acts_in_blocks: ClassVar[bool] = True
+    """Whether it acts in blocks of the DiT at all."""
 
     sigma_window: tuple[float, float] = (0.0, 1.0)
     """Noise levels at which the camera acts, lowest and highest; outside it the model is the one without a camera."""
     eps: float = 1e-6
     """Epsilon of the norms."""
+    blocks: tuple[int, ...] = ()
+    """Indices of the DiT blocks that it acts in."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -38,7 +42,11 @@ class AdapterConfig:
         require(len(self.sigma_window) == 2, f"{self._name}.sigma_window {self.sigma_window}: expected two numbers")
         low, high = self.sigma_window
         require(0 <= low < high <= 1, f"{self._name}.sigma_window {self.sigma_window}: expected 0 <= low < high <= 1")
-        blocks = self.used_blocks
+        blocks = self.blocks
+        require(
+            (len(blocks) > 0) == self.acts_in_blocks,
+            f"{self._name}.blocks {blocks}: {'name at least one' if self.acts_in_blocks else 'it acts in none'}",
+        )
         require(
             list(blocks) == sorted(set(blocks)) and min(blocks, default=0) >= 0,
             f"{self._name}.blocks {blocks} must be different block indices from 0 up, in rising order",
@@ -48,11 +56,6 @@ class AdapterConfig:
     def ray_scale(self) -> int:
         """Rays per latent position, along each side, that its Plücker maps have."""
         return 1
-
-    @property
-    def used_blocks(self) -> tuple[int, ...]:
-        """Indices of the DiT blocks it acts in."""
-        return ()
 
     @property
     def _name(self) -> str:
@@ -87,7 +90,6 @@ class RelativeConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_blocks(self)
         require(
             self.inner_dim % self.num_heads == 0,
             f"RelativeConfig.inner_dim {self.inner_dim} must be a multiple of num_heads {self.num_heads}",
@@ -105,11 +107,6 @@ class RelativeConfig(AdapterConfig):
     def ray_scale(self) -> int:
         """Those of the fine branch."""
         return self.fine_scale
-
-    @property
-    def used_blocks(self) -> tuple[int, ...]:
-        """The field `blocks`."""
-        return self.blocks
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,6 @@ class CrossConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_blocks(self)
         require(
             self.inner_dim % self.num_heads == 0 and (self.inner_dim // self.num_heads) % 4 == 0,
             f"CrossConfig: inner_dim {self.inner_dim} / num_heads {self.num_heads} must be a multiple of 4 "
@@ -149,17 +145,13 @@ class CrossConfig(AdapterConfig):
             f"{RAY_CHANNELS} and {(PATCH, PATCH)}, as the camera is given",
         )
 
-    @property
-    def used_blocks(self) -> tuple[int, ...]:
-        """The field `blocks`."""
-        return self.blocks
-
 
 @dataclass(frozen=True)
 class PluckerConfig(AdapterConfig):
     """plucker: Plücker maps added to the video tokens once, after the patch embedding."""
 
     design: ClassVar[str] = "plucker"
+    acts_in_blocks: ClassVar[bool] = False
 
     hidden_dim: int = 1024
     """Width of the hidden layer."""
@@ -199,7 +191,6 @@ class ForkConfig(AdapterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_blocks(self)
         require(
             self.hidden_dim % self.num_heads == 0,
             f"ForkConfig.hidden_dim {self.hidden_dim} must be a multiple of num_heads {self.num_heads}",
@@ -208,15 +199,6 @@ class ForkConfig(AdapterConfig):
             self.geometry in ("opencv", "omnicam_legacy"),
             f"ForkConfig.geometry {self.geometry!r}: expected opencv or omnicam_legacy",
         )
-
-    @property
-    def used_blocks(self) -> tuple[int, ...]:
-        """The field `blocks`."""
-        return self.blocks
-
-
-def _require_blocks(config: AdapterConfig) -> None:
-    require(len(config.used_blocks) > 0, f"{type(config).__name__}.blocks is empty: name at least one block")
 
 
 ADAPTER_CONFIGS: dict[str, type[AdapterConfig]] = {

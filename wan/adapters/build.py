@@ -85,7 +85,7 @@ def changed_config(config: C, changes: Mapping[str, object]) -> C:
 def _like(old: object, value: object, name: str) -> object:
     """`value` as the type of `old`; whole numbers may stand for others."""
     if isinstance(old, tuple) and isinstance(value, list | tuple):
-        return tuple(_like(old[0], item, name) for item in value)
+        return tuple(_like(old[0] if old else 0, item, name) for item in value)
     if type(value) is type(old) and not isinstance(old, tuple):
         return value
     if isinstance(old, float) and type(value) is int:

@@ -149,7 +149,7 @@ def adapter_facts(header: Header) -> AdapterFacts:
         values = json.loads(header.metadata.get("config", ""))
         dit_dim, layers = int(values.pop("dit_dim")), int(values.pop("dit_layers"))
         config = changed_config(ADAPTER_CONFIGS[values.pop("design", CrossConfig.design)](), values)
-        last = max(config.used_blocks, default=0)
+        last = max(config.blocks, default=0)
         if last >= layers:
             raise ValueError(f"block {last} of a DiT with {layers}")
         return AdapterFacts(config, dit_dim, layers)

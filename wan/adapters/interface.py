@@ -58,7 +58,7 @@ class CameraAdapter(nn.Module):
 
     def __init__(self, config: AdapterConfig, dit_dim: int, layers: int) -> None:
         super().__init__()
-        last = max(config.used_blocks, default=0)
+        last = max(config.blocks, default=0)
         if last >= layers:
             raise ValueError(f"the adapter sits in block {last}, but the DiT has {layers} blocks")
         self.config: AdapterConfig = config
