@@ -36,8 +36,11 @@ def pooled_frames(frames: Float[Tensor, "*batch rows columns 4 4"]) -> Float[Ten
     return assemble(_rotation(mean[..., :3, 0], mean[..., :3, 2]), mean[..., :3, 3])
 
 
-def pool_cells(values: Float[Tensor, "*batch rows columns channels"]) -> Float[Tensor, "*batch r c channels"]:
-    """Means over cells of 2 x 2; the cells at an odd edge hold what is left of them. r, c are halves, rounded up."""
+def pool_cells(values: Tensor) -> Tensor:
+    """[..., rows, columns, channels] -> [..., r, c, channels]: means over cells of 2 x 2; r, c halves, rounded up.
+
+    The cells at an odd edge hold what is left of them. (No shapes for the type checker: it is used under torch.compile.)
+    """
     for axis in (-3, -2):
         if values.shape[axis] % 2:
             last = values.narrow(axis, values.shape[axis] - 1, 1)
