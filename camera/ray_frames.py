@@ -39,7 +39,7 @@ def pooled_frames(frames: Float[Tensor, "*batch rows columns 4 4"]) -> Float[Ten
 def pool_cells(values: Tensor) -> Tensor:
     """[..., rows, columns, channels] -> [..., r, c, channels]: means over cells of 2 x 2; r, c halves, rounded up.
 
-    The cells at an odd edge hold what is left of them. (No shapes for the type checker: it is used under torch.compile.)
+    The cells at an odd edge hold what is left of them. No shapes for the type checker: this runs under torch.compile.
     """
     for axis in (-3, -2):
         if values.shape[axis] % 2:
