@@ -144,7 +144,8 @@ def plan(args: argparse.Namespace) -> Job:
     )
     check_sigma_window(args.camera_sigma)
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
-    pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
+    size = (args.video_size[0], args.video_size[1])
+    pictures = read_pictures(args.task, task, paths, size, args.video_length, args.fps)
     track = _compile_camera(args, pictures)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     names = [name for name in ("dit", "vae", "t5", "clip") if name != "clip" or needs_clip(task, pictures)]
