@@ -1,7 +1,7 @@
 """Files of tensors: read from every container we accept, loaded strictly, written atomically."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -131,23 +131,21 @@ def total(tensor: Tensor) -> Tensor:
     return torch.stack([piece.sum(dtype=torch.float32) for piece in wide]).sum()
 
 
-def check_finite(totals: Mapping[str, Tensor], source: str | Path) -> None:
+def check_finite(names: Sequence[str], totals: Tensor, source: str | Path) -> None:
     """Refuse weights with numbers that are not finite: they would show as noise, or not at all, hours later.
 
     Args:
-        totals: {name: what `total` gave}, all on one device, which is waited for once.
+        names: of the tensors.
+        totals: what `total` gave for each, in one tensor, whose device is waited for once.
         source: the file, for the error message.
 
     Raises:
         ValueError: names the file, the first such tensors, and their number.
     """
-    if not totals:
-        return
-    finite = torch.stack(list(totals.values())).isfinite().tolist()
-    bad = [name for name, good in zip(totals, finite, strict=True) if not good]
+    bad = [name for name, good in zip(names, totals.isfinite().tolist(), strict=True) if not good]
     if bad:
         raise ValueError(
-            f"{source}: {len(bad)} of {len(totals)} tensors hold NaN or infinity: {', '.join(bad[:_SHOWN])}"
+            f"{source}: {len(bad)} of {len(names)} tensors hold NaN or infinity: {', '.join(bad[:_SHOWN])}"
             f"{', ...' if len(bad) > _SHOWN else ''}; the file is damaged or its training had diverged. Pass another"
         )
 

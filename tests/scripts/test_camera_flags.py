@@ -107,7 +107,7 @@ def test_every_design_trains_and_its_file_says_so(world, models, weights, photo,
     ("flags", "word"),
     [
         (["--camera_dropout", 1.5], "--camera_dropout 1.5"),
-        (["--adapter_args", "colour=1"], "--adapter_args 'colour=1'"),
+        (["--adapter_args", "colour=1"], "--adapter_args colour=1: unknown colour"),
         (["--adapter", "cross", "--camera_adapter", "{weights}/moving_adapter.safetensors"], "is of design v2"),
         (["--adapter_args", "inner_dim=8", "--camera_adapter", "{weights}/moving_adapter.safetensors"], "own sizes"),
         (["--camera_adapter", "{fork}"], "--adapter v1"),

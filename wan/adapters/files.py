@@ -96,7 +96,7 @@ def load_adapter(
         return dtype if dtype is not None and entry.dtype.is_floating_point else entry.dtype
 
     placed = dict(stream_tensors(opened.entries, device, dtype_of))
-    check_finite({name: total(tensor) for name, tensor in placed.items()}, path)
+    check_finite(list(placed), torch.stack([total(tensor) for tensor in placed.values()]), path)
     adapter = opened.adapter
     if len(placed) < len(adapter.state_dict()):
         # what a forced file of the fork lacks starts as in a new adapter, where it adds nothing
