@@ -65,6 +65,14 @@ def _add_camera(parser: argparse.ArgumentParser) -> None:
         help="camera adapter; default: LORA_camera.safetensors, one beside --dit, or the task's",
     )
     add("--camera_scale", type=float, default=1.0, help="strength of the adapter; 0 leaves it out")
+    add("--camera_sigma", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="noise levels, 0 to 1, at which the camera acts; default: those the adapter was made for")  # fmt: skip
+    add("--camera_guidance", type=float, default=1.0,
+        help="follow the camera more closely than trained (1.5); one more forward a step; 1: off")  # fmt: skip
+    add("--camera_compat", choices=["train", "infer"],
+        help="for a checkpoint of the OmniCam-Wan fork as --camera_adapter: its camera as in the fork's training "
+        "(--camera_scale times 2), or as in its inference (off)")  # fmt: skip
+    add("--force_adapter", action="store_true", help="take a camera adapter that looks untrained or does not fit")
     add("--no_camera", action="store_true", help="let camera tags reach the model as text only")
     arguments.add_intrinsics(parser)
 
@@ -108,6 +116,7 @@ class Job:
     pictures: "Pictures"
     track: "CameraTrack | None"
     adapter: Path | None
+    camera_scale: float
     solver: "Solver"
     negative_prompt: str
     guidance_scale: float
@@ -118,6 +127,7 @@ class Job:
 def plan(args: argparse.Namespace) -> Job:
     """Check the whole request and compile its camera, before anything slow is done."""
     from common.precision import pick_device
+    from generation.camera import check_sigma_window, scale_of
     from generation.encode import needs_clip
     from generation.pictures import PicturePaths, read_pictures
     from generation.weights import check_weights, find_adapter
@@ -129,9 +139,13 @@ def plan(args: argparse.Namespace) -> Job:
         check_fast_fp8(device)
         if not (args.fp8 or args.fp8_scaled):
             raise ValueError("--fp8_fast needs fp8 weights: add --fp8 or --fp8_scaled")
-    arguments.check_ranges(args, guidance_scale=None, camera_scale=None, lora_multiplier=None, fps=1, seed=0)
+    arguments.check_ranges(
+        args, guidance_scale=None, camera_scale=None, camera_guidance=None, lora_multiplier=None, fps=1, seed=0
+    )
+    check_sigma_window(args.camera_sigma)
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
-    pictures = read_pictures(args.task, task, paths, (args.video_size[0], args.video_size[1]), args.video_length)
+    size = (args.video_size[0], args.video_size[1])
+    pictures = read_pictures(args.task, task, paths, size, args.video_length, args.fps)
     track = _compile_camera(args, pictures)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     names = [name for name in ("dit", "vae", "t5", "clip") if name != "clip" or needs_clip(task, pictures)]
@@ -146,15 +160,18 @@ def plan(args: argparse.Namespace) -> Job:
         raise ValueError(f"{len(args.lora_multiplier)} --lora_multiplier for {len(args.lora_weight)} --lora_weight")
     wanted = track is not None and args.camera_scale
     adapter = find_adapter(args.camera_adapter, args.lora_weight, args.dit, task) if wanted else None
+    scale = args.camera_scale if adapter is None else scale_of(adapter, args.camera_scale, args.camera_compat)
     video = video_path(args.save_path, seed, args.output_type == "images")
-    check_weights(task, files, arguments.fp8_mode(args.fp8, args.fp8_scaled), args.lora_weight, adapter)
+    fp8 = arguments.fp8_mode(args.fp8, args.fp8_scaled)
+    check_weights(task, files, fp8, args.lora_weight, adapter, args.force_adapter)
     return Job(
         args=args,
         task=task,
         video=video,
         pictures=pictures,
         track=track,
-        adapter=adapter,
+        adapter=adapter if scale else None,
+        camera_scale=scale,
         solver=_choose_solver(args, task),
         negative_prompt=task.negative_prompt if args.negative_prompt is None else args.negative_prompt,
         guidance_scale=task.guidance_scale if args.guidance_scale is None else args.guidance_scale,
@@ -175,23 +192,24 @@ def _choose_solver(args: argparse.Namespace, task: TaskConfig) -> "Solver":
 def _compile_camera(args: argparse.Namespace, pictures: "Pictures") -> "CameraTrack | None":
     """The camera of every frame, from the tags in the prompt, through the lens of the source picture."""
     from camera.intrinsics import default_intrinsics
-    from camera.language import has_camera, parse
-    from camera.trajectory import compile as compile_moves
+    from camera.language import has_camera
+    from generation.camera import compile_track
 
+    if args.camera_adapter is not None and not args.no_camera and not has_camera(args.prompt):
+        raise ValueError(
+            "--camera_adapter is given, but the prompt has no camera: add it to the prompt ('... ; Camera: "
+            "<starttime>0</starttime> ...'), or pass --no_camera to leave the adapter out"
+        )
     if args.no_camera or not has_camera(args.prompt):
         reason = "--no_camera was given" if args.no_camera else "the prompt has no camera"
-        for flag in ("camera_adapter", "intrinsics"):
+        for flag in ("camera_adapter", "camera_sigma", "camera_compat", "intrinsics"):
             if getattr(args, flag) is not None:
                 log.warning("--%s is not used: %s", flag, reason)
         return None
-    frames, source_size, size = pictures.frames, pictures.source_size, (pictures.height, pictures.width)
+    height, width = pictures.source_size
     lens = arguments.lens_of(args)
-    intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(source_size[1] / source_size[0], lens)
-    moves, seconds = parse(args.prompt), frames / args.fps
-    late = sum(move.start >= seconds for move in moves)
-    if late:
-        log.warning("%d of %d camera moves begin after the video's end at %.2f s", late, len(moves), seconds)
-    return compile_moves(moves, frames, args.fps, intrinsics).cropped(source_size, size)
+    intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(width / height, lens)
+    return compile_track(args.prompt, pictures, args.fps, intrinsics)
 
 
 def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
@@ -224,8 +242,8 @@ def load_network(job: Job) -> "WanModel":
     import torch
 
     from common.precision import compute_dtype
+    from generation.camera import load_scaled_adapter
     from networks.lora_wan import merge_while_loading
-    from wan.adapter import load_adapter
     from wan.fp8 import use_fast_fp8
     from wan.loading import load_dit
 
@@ -245,12 +263,9 @@ def load_network(job: Job) -> "WanModel":
     if args.fp8_fast:
         log.info("%d layers multiply in 8 bits", use_fast_fp8(dit, job.device))
     if job.adapter is not None:
-        log.info("camera adapter: %s, times %g", job.adapter, args.camera_scale)
-        adapter = load_adapter(job.adapter, job.task.dit, device=job.device, dtype=dtype)
-        if not adapter.is_trained():
-            raise ValueError(f"{job.adapter} was never trained: it changes nothing. Pass another --camera_adapter")
-        adapter.camera_scale = args.camera_scale
-        dit.attach_adapter(adapter)
+        window = None if args.camera_sigma is None else (args.camera_sigma[0], args.camera_sigma[1])
+        placed = {"device": job.device, "dtype": dtype, "force": args.force_adapter}
+        dit.attach_adapter(load_scaled_adapter(job.adapter, job.task.dit, job.camera_scale, window, **placed))
     return dit
 
 
@@ -260,34 +275,31 @@ def sample_latent(
     """Denoise: everything that does not change from step to step is prepared once, then the loop runs."""
     import torch
 
-    from sampling.denoise import sample
+    from generation.camera import network_camera
+    from sampling.denoise import CameraControl, sample
 
-    dit, guidance = load_network(job), job.guidance_scale
+    dit, guidance, control = load_network(job), job.guidance_scale, None
+    camera = None
+    if dit.adapter is not None and job.track is not None:
+        camera = network_camera(job.track, job.args.prompt, dit.adapter, job.pictures)
     with torch.no_grad():
-        cond = dit.prepare(context[:1], clip_features, _rays(job), cache_kv=True)
+        cond = dit.prepare(context[:1], clip_features, camera, cache_kv=True)
         uncond = dit.prepare(context[1:], clip_features, cond.camera, cache_kv=True) if guidance != 1 else None
+    if dit.adapter is not None:
+        without = cond.without_camera(), None if uncond is None else uncond.without_camera()
+        control = CameraControl(*without, dit.adapter.sigma_window, job.args.camera_guidance)
     generator = torch.Generator(job.device).manual_seed(job.seed)
     pictures = job.pictures
     shape = (1, job.task.vae.z_dim, (pictures.frames - 1) // 4 + 1, pictures.height // 8, pictures.width // 8)
     noise = torch.randn(shape, generator=generator, device=job.device)
     log.info("seed %d, guidance %g", job.seed, guidance)
-    latent = sample(dit, job.solver, noise, cond, uncond, guidance, condition)
+    latent = sample(dit, job.solver, noise, cond, uncond, guidance, condition, camera=control)
     if not latent.isfinite().all():
         raise ValueError(
             "the latent is no longer a finite number; lower --guidance_scale, --camera_scale or --lora_multiplier, or "
             "look whether a LoRA or the camera adapter is damaged"
         )
     return latent
-
-
-def _rays(job: Job) -> "Tensor | None":
-    """Plücker rays [1, f, 24, h, w] of every video frame on the latent grid, or None without a camera."""
-    from camera.plucker import latent_rays
-
-    if job.track is None or job.adapter is None:
-        return None
-    pictures, track = job.pictures, job.track
-    return latent_rays(track.c2w, track.intrinsics, pictures.height // 8, pictures.width // 8)[None].to(job.device)
 
 
 def save(job: Job, latent: "Tensor") -> None:

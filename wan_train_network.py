@@ -16,7 +16,7 @@ from wan.config import TRAINABLE_TASKS, WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
     from dataset.training_set import TrainingSet
-    from wan.adapter import CameraAdapter
+    from wan.adapters.interface import CameraAdapter
 
 log = get_logger("train")
 
@@ -38,12 +38,24 @@ def make_adapter(config: TrainingConfig, task: TaskConfig) -> "CameraAdapter":
     """The adapter of `--camera_adapter`, or a new one that changes nothing yet."""
     import torch
 
-    from wan.adapter import CameraAdapter, load_adapter
+    from wan.adapters.build import build_adapter, with_arguments
+    from wan.adapters.files import load_adapter
 
-    if config.camera_adapter is not None:
-        return load_adapter(config.camera_adapter, task.dit)
-    adapter = CameraAdapter(task.adapter, task.dit.dim, task.dit.num_layers)
-    adapter.reset_parameters(torch.Generator().manual_seed(config.seed or 0))
+    if config.camera_adapter is None:
+        shape = with_arguments(task.adapter_of(config.adapter or task.adapter.design), config.adapter_args or ())
+        generator = torch.Generator().manual_seed(config.seed or 0)
+        return build_adapter(shape, task.dit.dim, task.dit.num_layers, generator)
+    adapter = load_adapter(config.camera_adapter, task.dit, force=config.force_adapter)
+    if config.adapter not in (None, adapter.config.design):
+        raise ValueError(
+            f"--adapter {config.adapter}: --camera_adapter {config.camera_adapter} is of design "
+            f"{adapter.config.design}; leave one of the two out"
+        )
+    if getattr(adapter.config, "geometry", "opencv") != "opencv":
+        raise ValueError(
+            f"--camera_adapter {config.camera_adapter} is made for the OmniCam-Wan fork's geometry, which is for "
+            "generating with its files only; train a new adapter (--adapter v1 has the fork's layers)"
+        )
     return adapter
 
 
@@ -88,13 +100,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
     open_dit(dit_file, task.dit, fp8=fp8)
     tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
-    training_set = load_training_set(load_config(args.dataset_config), tensors=tensors, camera=not args.no_camera)
+    adapter = None if args.no_camera else make_adapter(config, task)
+    training_set = load_training_set(
+        load_config(args.dataset_config),
+        tensors=tensors,
+        camera=adapter is not None,
+        ray_scale=1 if adapter is None else adapter.config.ray_scale,
+    )
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
     dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
     network = build_network(config, dit)
-    adapter = None if args.no_camera else make_adapter(config, task)
     train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set))
     return 0
 

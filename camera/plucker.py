@@ -26,7 +26,7 @@ def plucker_map(
     """
     assert height > 0 and width > 0, (height, width)
     assert c2w.shape[:-2] == intrinsics.shape[:-1], (c2w.shape, intrinsics.shape)
-    rows, rays = _ray_matrices(_exact(c2w)), _camera_rays(_exact(intrinsics), height, width)
+    rows, rays = _ray_matrices(exact(c2w)), camera_rays(exact(intrinsics), height, width)
     return (rows @ rays).to(c2w.dtype).unflatten(-1, (height, width))
 
 
@@ -53,14 +53,14 @@ def latent_rays(
         ValueError: the number of video frames is not 4n + 1.
     """
     latents = _latent_frames(c2w.shape[-3])
-    pose_rows = _first_repeated(_ray_matrices(_exact(c2w)), dim=-3)
-    lenses = _exact(intrinsics)
+    pose_rows = first_repeated(_ray_matrices(exact(c2w)), dim=-3)
+    lenses = exact(intrinsics)
     if bool((lenses == lenses[..., :1, :]).all()):
         # one lens: all frames share their rays in the camera, and one product of matrices does it
-        rays = _camera_rays(lenses[..., 0, :], height, width)
+        rays = camera_rays(lenses[..., 0, :], height, width)
         maps = pose_rows.flatten(-3, -2) @ rays
     else:
-        maps = (pose_rows @ _camera_rays(_first_repeated(lenses, dim=-2), height, width)).flatten(-3, -2)
+        maps = (pose_rows @ camera_rays(first_repeated(lenses, dim=-2), height, width)).flatten(-3, -2)
     return maps.to(dtype).unflatten(-2, (latents, FRAMES_PER_LATENT * COMPONENTS)).unflatten(-1, (height, width))
 
 
@@ -74,7 +74,7 @@ def group_frames(maps: Float[Tensor, "*batch F 6 h w"]) -> Float[Tensor, "*batch
         ValueError: the number of video frames is not 4n + 1.
     """
     latents = _latent_frames(maps.shape[-4])
-    grouped = _first_repeated(maps, dim=-4).flatten(-4, -3)
+    grouped = first_repeated(maps, dim=-4).flatten(-4, -3)
     return grouped.unflatten(-3, (latents, FRAMES_PER_LATENT * COMPONENTS))
 
 
@@ -84,14 +84,14 @@ def _latent_frames(frames: int) -> int:
     return (frames - 1) // FRAMES_PER_LATENT + 1
 
 
-def _first_repeated(values: Tensor, dim: int) -> Tensor:
-    """The frames with the first of them four times, along `dim`."""
+def first_repeated(values: Tensor, dim: int) -> Tensor:
+    """The frames with the first of them four times, along `dim`: F = 4n + 1 become 4 (n + 1)."""
     first = values.narrow(dim, 0, 1)
     return torch.cat([first] * (FRAMES_PER_LATENT - 1) + [values], dim=dim)
 
 
-def _exact(values: Tensor) -> Tensor:
-    """In float64, where the device has it: the product of matrices below must not run in TF32 or bfloat16."""
+def exact(values: Tensor) -> Tensor:
+    """In float64, where the device has it: products of poses and rays must not run in TF32 or bfloat16."""
     return values if values.device.type == "mps" else values.double()
 
 
@@ -101,7 +101,7 @@ def _ray_matrices(c2w: Float[Tensor, "*batch F 4 4"]) -> Float[Tensor, "*batch F
     return torch.cat((cross_matrix(c2w[..., :3, 3]) @ rotation, rotation), dim=-2)
 
 
-def _camera_rays(
+def camera_rays(
     intrinsics: Float[Tensor, "*batch 4"], height: int, width: int
 ) -> Float[Tensor, "*batch 3 {height*width}"]:
     """Unit directions, in the camera, through the centres of the cells; the last axis runs along the rows."""

@@ -1,7 +1,7 @@
 """Files of tensors: read from every container we accept, loaded strictly, written atomically."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -95,7 +95,7 @@ def compare_tensors(wanted: Mapping[str, _Shaped], given: Mapping[str, _Shaped])
     )
 
 
-def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry], what: str, source: str | Path) -> None:
+def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry | Tensor], what: str, source: str | Path) -> None:
     """Compare what a file's header tells with a network, before anything is read.
 
     Args:
@@ -107,10 +107,12 @@ def check_fit(module: nn.Module, entries: Mapping[str, TensorEntry], what: str, 
     Raises:
         ValueError: names or shapes differ, or a weight is in no floating-point type, as programs that quantise write.
     """
-    misfit = compare_tensors(module.state_dict(), entries)
+    wanted = module.state_dict()
+    misfit = compare_tensors(wanted, entries)
     if misfit:
         raise ValueError(f"{source} does not fit {what}. {misfit}. Download it again, or pass another file")
-    other = [name for name, entry in entries.items() if not entry.dtype.is_floating_point]
+    weights = (name for name, tensor in wanted.items() if tensor.is_floating_point())
+    other = [name for name in weights if not entries[name].dtype.is_floating_point]
     if other:
         raise ValueError(
             f"{source}: {len(other)} weights are not in a floating-point type, the first is {other[0]} in "
@@ -129,23 +131,21 @@ def total(tensor: Tensor) -> Tensor:
     return torch.stack([piece.sum(dtype=torch.float32) for piece in wide]).sum()
 
 
-def check_finite(totals: Mapping[str, Tensor], source: str | Path) -> None:
+def check_finite(names: Sequence[str], totals: Tensor, source: str | Path) -> None:
     """Refuse weights with numbers that are not finite: they would show as noise, or not at all, hours later.
 
     Args:
-        totals: {name: what `total` gave}, all on one device, which is waited for once.
+        names: of the tensors.
+        totals: what `total` gave for each, in one tensor, whose device is waited for once.
         source: the file, for the error message.
 
     Raises:
         ValueError: names the file, the first such tensors, and their number.
     """
-    if not totals:
-        return
-    finite = torch.stack(list(totals.values())).isfinite().tolist()
-    bad = [name for name, good in zip(totals, finite, strict=True) if not good]
+    bad = [name for name, good in zip(names, totals.isfinite().tolist(), strict=True) if not good]
     if bad:
         raise ValueError(
-            f"{source}: {len(bad)} of {len(totals)} tensors hold NaN or infinity: {', '.join(bad[:_SHOWN])}"
+            f"{source}: {len(bad)} of {len(names)} tensors hold NaN or infinity: {', '.join(bad[:_SHOWN])}"
             f"{', ...' if len(bad) > _SHOWN else ''}; the file is damaged or its training had diverged. Pass another"
         )
 

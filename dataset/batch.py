@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
+
+from camera.network_input import CameraInput, stack_inputs
 
 
 class Batch(TypedDict):
@@ -20,8 +22,8 @@ class Batch(TypedDict):
     """CLIP features of the first frame."""
     t5: list[Float[Tensor, "L text_dim"]]
     """Text features, one per clip, each of its own length."""
-    camera: Float32[Tensor, "B f 24 h w"] | None
-    """Plücker maps of each clip's own frames on its latent grid (`camera.plucker.group_frames`)."""
+    camera: CameraInput | None
+    """Each clip's own camera, on its latent grid."""
     item_keys: list[str]
     """Names of the clips: the stem of the medium, with _start-frames for a video."""
 
@@ -34,7 +36,7 @@ class Sample:
     tensors: Mapping[str, Tensor]
     """latents, and latents_image and clip where they are asked for."""
     t5: Tensor
-    camera: Tensor | None
+    camera: CameraInput | None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -51,6 +53,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
         "latents_image": stacked("latents_image"),
         "clip": stacked("clip"),
         "t5": [sample.t5 for sample in samples],
-        "camera": torch.stack(cameras) if cameras else None,
+        "camera": stack_inputs(cameras) if cameras else None,
         "item_keys": [sample.key for sample in samples],
     }

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float32
-from torch import Tensor
 
 from camera.formats import SourceVideo, Unstated, load_trajectory, split_member
 from camera.intrinsics import default_intrinsics
 from camera.language import CameraTextError, has_camera, parse
-from camera.plucker import latent_rays
+from camera.network_input import CameraInput, camera_input
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
 from common.arguments import CONVERT_FLAGS
@@ -139,6 +137,6 @@ def clip_track(
     return track.at(times).rebased().cropped(source_size, clip_size)
 
 
-def clip_rays(track: CameraTrack, height: int, width: int) -> Float32[Tensor, "f 24 height width"]:
-    """Plücker maps of a clip's frames on its latent grid, grouped per latent frame (`camera.plucker`)."""
-    return latent_rays(track.c2w, track.intrinsics, height, width)
+def clip_camera(track: CameraTrack, height: int, width: int, ray_scale: int = 1) -> CameraInput:
+    """What the network is given of a clip's camera, for its latent grid (`camera.network_input`)."""
+    return camera_input(track.c2w, track.intrinsics, height, width, ray_scale)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from common.media import VideoInfo
 from dataset.batch import Batch, Sample, collate
 from dataset.cache import LATENT_STRIDE, CacheHeader, read_cache, read_camera
-from dataset.cameras import clip_rays, clip_track
+from dataset.cameras import clip_camera, clip_track
 from dataset.config import DatasetConfig
 from dataset.frames import TARGET_FPS, kept_frames
 from dataset.inventory import TrainingClip, find_clips
@@ -29,10 +29,13 @@ class TrainingSet(Dataset[Batch]):
     may be cut for a rank or a resumed run, and worker processes may outlive an epoch.
     """
 
-    def __init__(self, clips: Sequence[TrainingClip], tensors: Sequence[str] = ("latents",)) -> None:
+    def __init__(
+        self, clips: Sequence[TrainingClip], tensors: Sequence[str] = ("latents",), ray_scale: int = 1
+    ) -> None:
         """See `load_training_set`."""
         self.clips = tuple(clips)
         self.tensors = tuple(tensors)
+        self.ray_scale = ray_scale
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -46,7 +49,7 @@ class TrainingSet(Dataset[Batch]):
             FileNotFoundError: a cache has gone.
             ValueError: a cache is damaged or holds NaN; names file and tensor.
         """
-        return collate([_load(self.clips[index], self.tensors) for index in indices])
+        return collate([_load(self.clips[index], self.tensors, self.ray_scale) for index in indices])
 
     def batch_order(self, seed: int, epoch: int) -> list[BatchIndices]:
         """The batches of an epoch, each clip `num_repeats` times; the same for the same seed and epoch, everywhere.
@@ -93,7 +96,7 @@ class TrainingSet(Dataset[Batch]):
 
 
 def load_training_set(
-    config: DatasetConfig, *, tensors: Sequence[str] = ("latents",), camera: bool = False
+    config: DatasetConfig, *, tensors: Sequence[str] = ("latents",), camera: bool = False, ray_scale: int = 1
 ) -> TrainingSet:
     """The training set of a dataset file, from the caches in its folders; media need not be there.
 
@@ -101,14 +104,15 @@ def load_training_set(
         config: the dataset file.
         tensors: of the latent caches: latents, and for image-to-video latents_image and clip.
         camera: give every batch its camera.
+        ray_scale: rays per latent position, along each side; the adapter's.
 
     Raises:
         ValueError: caches are missing or out of date; lists them, and the commands that make them.
     """
-    return TrainingSet(find_clips(config, tensors, camera), tensors)
+    return TrainingSet(find_clips(config, tensors, camera), tensors, ray_scale)
 
 
-def _load(clip: TrainingClip, tensors: tuple[str, ...]) -> Sample:
+def _load(clip: TrainingClip, tensors: tuple[str, ...], ray_scale: int) -> Sample:
     header, found = read_cache(clip.latents, tensors)
     _, text = read_cache(clip.text, ("t5",))
     camera = None
@@ -118,7 +122,7 @@ def _load(clip: TrainingClip, tensors: tuple[str, ...]) -> Sample:
         height, width = clip.shape[1:]
         clip_size = height * LATENT_STRIDE, width * LATENT_STRIDE
         source_size = clip_size if source is None else (source.height, source.width)
-        camera = clip_rays(clip_track(track, times, source_size, clip_size), height, width)
+        camera = clip_camera(clip_track(track, times, source_size, clip_size), height, width, ray_scale)
     return Sample(clip.name.clip_key(), found, text["t5"], camera)
 
 

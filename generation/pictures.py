@@ -10,7 +10,7 @@ import numpy as np
 from common.arguments import named
 from common.files import require_file
 from common.logs import get_logger
-from common.media import IMAGE_EXTENSIONS, fit_to_size, read_image, video_frames
+from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, fit_to_size, probe_video, read_image, video_frames
 from wan.config import TEMPORAL_STRIDE, WAN_CONFIGS, TaskConfig
 from wan.sizes import SPATIAL_STEP, check_frames, check_size, size_for_image
 
@@ -73,7 +73,7 @@ def check_paths(name: str, task: TaskConfig, paths: PicturePaths) -> None:
 
 
 def read_pictures(
-    name: str, task: TaskConfig, paths: PicturePaths, video_size: tuple[int, int], frames: int | None
+    name: str, task: TaskConfig, paths: PicturePaths, video_size: tuple[int, int], frames: int | None, fps: float
 ) -> Pictures:
     """Check a request's size, length and pictures, and read the pictures.
 
@@ -83,6 +83,7 @@ def read_pictures(
         paths: what the user named.
         video_size: height and width; with an image their product is the area, and the image gives the shape.
         frames: of the video, 4n + 1; None is the task's own number.
+        fps: frames per second of the video; a control video at another rate is taken frame by frame, with a warning.
 
     Raises:
         FileNotFoundError: a picture is not there.
@@ -106,6 +107,7 @@ def read_pictures(
     control = None
     if paths.control is not None:
         control = read_control(named(paths.control, "--control_path"), frames, height, width)
+        _warn_of_rate(Path(paths.control), fps)
     if end is not None and not task.needs_last_frame:
         log.warning(
             "%s was trained without an end image: it gets a latent frame of its own, which makes the video %d frames "
@@ -149,6 +151,18 @@ def read_control(path: str, frames: int, height: int, width: int) -> np.ndarray:
     if missing:
         log.warning("--control_path %s has %d frames; its last one stands for %d more", path, len(fitted), missing)
     return np.concatenate([control, control[-1:].repeat(missing, axis=0)])
+
+
+def _warn_of_rate(control: Path, fps: float) -> None:
+    if control.suffix.lower() not in VIDEO_EXTENSIONS or not control.is_file():
+        return
+    rate = probe_video(control).fps
+    if abs(rate - fps) > 0.01 * fps:
+        log.warning(
+            "--control_path %s has %g frames per second, the video %g: its frames are taken one by one, so that it "
+            "plays at %.2g times its speed; convert it, or give --fps",
+            *(control, rate, fps, fps / rate),
+        )
 
 
 def _images_of(folder: Path) -> Iterator[np.ndarray]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from common.arguments import ROOT, named
 from common.files import require_file
 from networks.lora_wan import check_lora
-from wan.config import WAN_CONFIGS, DiTConfig, TaskConfig
+from wan.adapters.files import open_adapter
+from wan.config import TaskConfig
 from wan.fp8 import Fp8Mode
 from wan.loading import open_dit
 from wan.loading_encoders import open_clip, open_t5, open_vae
@@ -47,6 +48,7 @@ def check_weights(
     fp8: Fp8Mode = "none",
     loras: Sequence[str] = (),
     adapter: Path | None = None,
+    force_adapter: bool = False,
 ) -> None:
     """Look at the headers of all files of a request: minutes of encoding are not to end in front of a wrong DiT.
 
@@ -56,6 +58,7 @@ def check_weights(
         fp8: how the DiT is to be kept.
         loras: files to be merged into the DiT.
         adapter: the camera adapter's file.
+        force_adapter: see `wan.adapters.files.load_adapter`.
 
     Raises:
         FileNotFoundError, ValueError: as the functions of `wan.loading`, and for LoRAs and adapters of other DiTs.
@@ -71,16 +74,4 @@ def check_weights(
             raise ValueError(f"--lora_weight {lora} is {contents}, not a LoRA")
         check_lora(dit, lora)
     if adapter is not None:
-        _check_adapter(adapter, task.dit)
-
-
-def _check_adapter(path: Path, dit: DiTConfig) -> None:
-    contents = recognise(path)
-    if contents.network != "adapter":
-        raise ValueError(f"{path} is {contents}, not a camera adapter. Check --camera_adapter")
-    made_for = [WAN_CONFIGS[task].dit for task in contents.tasks]
-    if made_for and all((other.dim, other.num_layers) != (dit.dim, dit.num_layers) for other in made_for):
-        raise ValueError(
-            f"{path} is {contents}: its DiT has width {made_for[0].dim} and {made_for[0].num_layers} blocks, this one "
-            f"{dit.dim} and {dit.num_layers}. Pass the --task it was trained with, or another --camera_adapter"
-        )
+        open_adapter(adapter, task.dit, force_adapter)

@@ -6,7 +6,9 @@ device or waits for it.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from common.progress import progress as progress_bar
 from sampling.solvers import Solver
 
 TokensT = TypeVar("TokensT", contravariant=True)
+T = TypeVar("T")
 
 
 class Denoiser(Protocol[TokensT]):
@@ -25,6 +28,29 @@ class Denoiser(Protocol[TokensT]):
     ) -> Tensor:
         """Velocity [B,16,f,h,w] of `latents` [B,16,f,h,w] at `timestep` [B], 0..1000."""
         ...
+
+
+@dataclass(frozen=True)
+class CameraControl(Generic[T]):
+    """How strongly and when the camera in the tokens acts, and the tokens of the same request without it."""
+
+    cond: T
+    """For the prompt, without a camera."""
+    uncond: T | None
+    """For the negative prompt, without a camera; None only where there is no guidance."""
+    sigma_window: tuple[float, float] = (0.0, 1.0)
+    """Noise levels at which the camera acts; camera motion is decided at high ones (AC3D, arXiv 2411.18673)."""
+    guidance: float = 1.0
+    """Camera guidance: adds (guidance - 1)·(cond - cond without camera), from one more forward; 1 skips it.
+
+    With text guidance g in all: v + (g - 1)·(v - v without text) + (guidance - 1)·(v - v without camera), where v is
+    told both (AC3D, arXiv 2411.18673: separate text and camera guidance).
+    """
+
+    def acts(self, sigma: float) -> bool:
+        """Whether the camera acts at a noise level."""
+        low, high = self.sigma_window
+        return low <= sigma <= high
 
 
 @torch.no_grad()
@@ -38,6 +64,7 @@ def sample(
     image_condition: Tensor | None = None,
     progress: bool = True,
     callback: Callable[[int, Tensor], None] | None = None,
+    camera: CameraControl | None = None,
 ) -> Tensor:
     """Turn noise into a clean latent.
 
@@ -52,6 +79,7 @@ def sample(
         image_condition: [B,20,f,h,w] of `wan.conditioning`, or None for text to video.
         progress: show a bar.
         callback: called after step i with (i, latent), e.g. for previews; what it returns is ignored.
+        camera: when and how strongly the camera in `cond` and `uncond` acts; None: always, as it is.
 
     Returns:
         The normalised latent [B,16,f,h,w], in the dtype and on the device of `noise`.
@@ -67,12 +95,22 @@ def sample(
     with progress_bar(len(solver.timesteps), desc="denoising", unit="step", disable=not progress) as bar:
         for i in range(len(solver.timesteps)):
             timestep = timesteps[i].expand(noise.shape[0])
-            velocity = model.denoise(latent, timestep, cond, image_condition).to(latent.dtype)
-            if guided and uncond is not None:
-                unguided = model.denoise(latent, timestep, uncond, image_condition).to(latent.dtype)
-                velocity = torch.lerp(unguided, velocity, guidance_scale)
+            ask = partial(_ask, model, latent, timestep, image_condition)
+            acting = camera is None or camera.acts(solver.timesteps[i] / 1000)
+            told = velocity = ask(cond if acting or camera is None else camera.cond)
+            other = uncond if acting or camera is None else camera.uncond
+            if guided and other is not None:
+                velocity = torch.lerp(ask(other), told, guidance_scale)
+            if acting and camera is not None and camera.guidance != 1.0:
+                velocity = velocity + (camera.guidance - 1) * (told - ask(camera.cond))
             latent = solver.step(velocity, i, latent)
             if callback is not None:
                 callback(i, latent)
             bar.update()
     return latent
+
+
+def _ask(
+    model: Denoiser[TokensT], latent: Tensor, timestep: Tensor, image_condition: Tensor | None, tokens: TokensT
+) -> Tensor:
+    return model.denoise(latent, timestep, tokens, image_condition).to(latent.dtype)

@@ -13,7 +13,8 @@ from networks.lora_wan import LoRANetwork
 from training.config import TrainingConfig
 from training.metadata import RunFacts, adapter_metadata, lora_metadata
 from training.trainable import DIT, Trainable
-from wan.adapter import CameraAdapter, save_adapter
+from wan.adapters.files import save_adapter
+from wan.adapters.interface import CameraAdapter
 
 log = get_logger("training")
 

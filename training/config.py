@@ -52,6 +52,17 @@ class TrainingConfig:
     network_dropout: float | None = option(None, "chance of dropping a LoRA channel in a training step", type=float)
     network_weights: str | None = option(None, "LoRA file to start from", metavar="PATH")
     camera_adapter: str | None = option(None, "camera adapter file to start from", metavar="PATH")
+    adapter: str | None = option(
+        None,
+        "design of a new camera adapter: v2 (attention relative to rays; the default), cross (cross-attention to "
+        "rays), plucker (rays at the patches), v1 (the OmniCam-Wan fork's)",
+        choices=("v2", "cross", "plucker", "v1"),
+    )
+    adapter_args: Sequence[str] | None = option(
+        None, "sizes of a new adapter, e.g. inner_dim=320 blocks=0:10 hidden_dim=512", nargs="*", metavar="KEY=VALUE"
+    )
+    force_adapter: bool = option(False, "take a --camera_adapter that looks untrained or of another convention")
+    camera_dropout: float = option(0.1, "chance, for each clip of a batch, of training without its camera", type=float)
     trainable_modules: Sequence[str] | None = option(
         None,
         "train these parameters of the DiT itself too: every one whose name contains one of these words; `all` is all",
@@ -147,6 +158,8 @@ class TrainingConfig:
                 raise ValueError(f"--{flag} {value}: a positive number is needed")
         if not 0.0 <= (self.network_dropout or 0.0) < 1.0:
             raise ValueError(f"--network_dropout {self.network_dropout}: a chance from 0 to below 1 is needed")
+        if not 0.0 <= self.camera_dropout <= 1.0:
+            raise ValueError(f"--camera_dropout {self.camera_dropout}: a chance from 0 to 1 is needed")
         for flag in ("max_grad_norm", "lr_warmup_steps"):
             value = getattr(self, flag)
             if not (value >= 0 and math.isfinite(value)):
@@ -167,6 +180,8 @@ class TrainingConfig:
             raise ValueError(f"--log_with {self.log_with} needs --logging_dir")
         if self.network_module is None and self.network_weights is not None:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
+        if self.camera_adapter is not None and self.adapter_args is not None:
+            raise ValueError("--adapter_args are for a new adapter; --camera_adapter brings its own sizes")
         if self.trainable_modules is not None and not all(self.trainable_modules):
             raise ValueError("--trainable_modules '': expected a part of a parameter's name, or all")
         if self.trainable_modules is not None and (self.fp8_base or self.fp8_scaled):

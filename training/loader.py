@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from camera.network_input import CameraInput
 from dataset.batch import Batch
 from training.interrupt import ignore_interrupts
 from training.order import Layout
@@ -91,6 +92,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, CameraInput):
+        return CameraInput(*(_move(item, device) for item in value))
     if isinstance(value, list):
         return [_move(item, device) for item in value]
     return value

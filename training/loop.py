@@ -24,7 +24,7 @@ from training.records import LossTable
 from training.run import Run, prepare_run
 from training.state import save_state
 from training.step import StepResult, optimizer_step
-from wan.adapter import CameraAdapter
+from wan.adapters.interface import CameraAdapter
 from wan.model import WanModel
 
 log = get_logger("training")

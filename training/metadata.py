@@ -89,7 +89,8 @@ def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:
 
 def adapter_metadata(facts: RunFacts, step: int, epoch: int) -> dict[str, str]:
     """What an adapter file says about its training; format, version, sizes and convention are its own business."""
-    known = {key: facts.provenance[key] for key in ("base_task",) if key in facts.provenance}
+    names = {"base_task": "base_task", "data": "ss_datasets", "data_items": "ss_num_train_items"}
+    known = {ours: facts.provenance[key] for ours, key in names.items() if key in facts.provenance}
     return {**known, "trained_steps": str(step), "trained_epochs": str(epoch), "session": facts.session}
 
 

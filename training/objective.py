@@ -13,6 +13,9 @@ from training.flow_matching import (
     velocity_loss,
     velocity_target,
 )
+from training.order import derived_seed
+
+_DROPOUT = 0
 
 
 def draw_sigmas_and_noise(config: TrainingConfig, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
@@ -30,7 +33,27 @@ def draw_sigmas_and_noise(config: TrainingConfig, batch: Batch, seed: int) -> tu
     return sigmas, draw_noise(shape, generator)
 
 
-def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with_camera: bool) -> Tensor:
+def draw_camera_gain(chance: float, clips: int, seed: int) -> Tensor | None:
+    """1 for each clip whose camera is kept and 0 for each whose camera is dropped, [B], from `seed` alone.
+
+    Each is dropped by itself, so that the model without a camera stays part of what is trained (classifier-free
+    guidance, arXiv 2207.12598, for the camera). None where the chance is 0: all are kept.
+    """
+    if chance == 0:
+        return None
+    # apart from the noise levels and the noise, which are the same whatever the chance
+    generator = torch.Generator().manual_seed(derived_seed(seed, _DROPOUT))
+    return (torch.rand(clips, generator=generator) >= chance).float()
+
+
+def batch_loss(
+    dit: nn.Module,
+    batch: Batch,
+    sigmas: Tensor,
+    noise: Tensor,
+    with_camera: bool,
+    camera_gain: Tensor | None = None,
+) -> Tensor:
     """Mean squared error of the DiT's velocity.
 
     Args:
@@ -39,6 +62,7 @@ def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with
         sigmas: noise levels [B], on the DiT's device.
         noise: [B,16,f,h,w], on the DiT's device.
         with_camera: give the DiT the batch's camera; it must have an adapter then.
+        camera_gain: [B], of `draw_camera_gain`, on the DiT's device.
 
     Returns:
         A float32 scalar.
@@ -50,5 +74,6 @@ def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with
         clip_features=batch["clip"],
         image_condition=batch["latents_image"],
         camera=batch["camera"] if with_camera else None,
+        camera_gain=camera_gain,
     )
     return velocity_loss(velocity, velocity_target(batch["latents"], noise))

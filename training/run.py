@@ -21,7 +21,7 @@ from training.order import Layout
 from training.schedulers import make_scheduler
 from training.state import Counters, Stateful, load_state, read_counters
 from training.trainable import Trainable, collect_trainable, describe, parameter_groups, set_trainable
-from wan.adapter import CameraAdapter
+from wan.adapters.interface import CameraAdapter
 from wan.model import WanModel
 
 log = get_logger("training")

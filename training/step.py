@@ -12,7 +12,7 @@ from dataset.batch import Batch
 from training.gradients import average_gradients, clip_gradients
 from training.interrupt import StopRequest
 from training.loader import to_device
-from training.objective import batch_loss, draw_sigmas_and_noise
+from training.objective import batch_loss, draw_camera_gain, draw_sigmas_and_noise
 from training.order import batch_seed, step_seed
 from training.run import Run
 
@@ -67,11 +67,18 @@ def _backward(run: Run, batch: Batch, seed: int) -> Tensor:
     """Add one micro-batch's gradients to the parameters'; its loss, detached."""
     sigmas, noise = draw_sigmas_and_noise(run.config, batch, seed)
     device = run.accelerator.device
+    gain = draw_camera_gain(run.config.camera_dropout, len(sigmas), seed) if run.with_camera else None
+    gain = None if gain is None else gain.to(device, non_blocking=True)
     # dropout draws from the global generator; setting it makes that, too, a matter of the batch alone
     torch.manual_seed(seed)
     with run.accelerator.autocast():
         loss = batch_loss(
-            run.dit, batch, sigmas.to(device, non_blocking=True), noise.to(device, non_blocking=True), run.with_camera
+            run.dit,
+            batch,
+            sigmas.to(device, non_blocking=True),
+            noise.to(device, non_blocking=True),
+            run.with_camera,
+            gain,
         )
     # not through accelerate, whose backward would divide by an accumulation of its own
     scaler = run.state.scaler

@@ -7,7 +7,7 @@ Shapes in names: B batch, L video tokens, S context tokens, N heads, D channels 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,19 @@ from wan.attention import Attend
 from wan.config import DiTConfig
 from wan.rope import RotaryTable, apply_rotary
 
-CameraBranch = Callable[[Tensor], Tensor]
-"""What a camera adapter does inside one block: video tokens [B, L, C] -> what to add to them."""
+
+class CameraBranch(NamedTuple):
+    """What a camera adapter does inside one block."""
+
+    place: Literal["beside_self", "in_cross", "after_cross"]
+    """Where it is added.
+
+    beside_self: given what self-attention is given, to its output, before the gate.
+    in_cross: given the queries of cross-attention, to what they see, before the output layer.
+    after_cross: given the video tokens after cross-attention, to them.
+    """
+    add: Callable[[Tensor], Tensor]
+    """Video tokens [B, L, C], or queries [B, L, N, D] -> what to add, [B, L, C]."""
 
 
 class ContextTokens(NamedTuple):
@@ -119,13 +130,17 @@ class CrossAttention(_Attention):
         k_img = self.heads(self.norm_k_img(self.k_img(context.image))).to(v.dtype)
         return ContextKV(k, v, k_img, self.heads(self.v_img(context.image)))
 
-    def forward(self, x_BLC: Tensor, context: ContextTokens | ContextKV) -> Tensor:
-        """[B, L, C] -> [B, L, C]."""
+    def forward(
+        self, x_BLC: Tensor, context: ContextTokens | ContextKV, camera: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """[B, L, C] -> [B, L, C]; `camera` gives what the queries see of it."""
         kv = context if isinstance(context, ContextKV) else self.project(context)
         q_BLND = self.heads(self.norm_q(self.q(x_BLC))).to(kv.v.dtype)
         y_BLC = self.attend(q_BLND, kv.k, kv.v)
         if kv.k_img is not None and kv.v_img is not None:
             y_BLC = y_BLC + self.attend(q_BLND, kv.k_img, kv.v_img)
+        if camera is not None:
+            y_BLC = y_BLC + camera(q_BLND)
         return self.o(y_BLC)
 
 
@@ -169,10 +184,14 @@ class WanAttentionBlock(nn.Module):
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = (
             (self.modulation.float() + modulation_B6C).unsqueeze(2).unbind(1)
         )
-        y_BLC = torch.addcmul(shift_sa, self.norm1(x_BLC), 1 + scale_sa)
-        x_BLC = torch.addcmul(x_BLC, self.self_attn(y_BLC.to(dtype), rope), gate_sa)
-        x_BLC = x_BLC + self.cross_attn(self.norm3(x_BLC).to(dtype), context)
-        if camera is not None:
-            x_BLC = x_BLC + camera(x_BLC)
+        place, add = camera or (None, None)
+        y_BLC = torch.addcmul(shift_sa, self.norm1(x_BLC), 1 + scale_sa).to(dtype)
+        seen_BLC = self.self_attn(y_BLC, rope)
+        if add is not None and place == "beside_self":
+            seen_BLC = seen_BLC + add(y_BLC)
+        x_BLC = torch.addcmul(x_BLC, seen_BLC, gate_sa)
+        x_BLC = x_BLC + self.cross_attn(self.norm3(x_BLC).to(dtype), context, add if place == "in_cross" else None)
+        if add is not None and place == "after_cross":
+            x_BLC = x_BLC + add(x_BLC)
         y_BLC = torch.addcmul(shift_ff, self.norm2(x_BLC), 1 + scale_ff)
         return torch.addcmul(x_BLC, self.ffn(y_BLC.to(dtype)), gate_ff)

@@ -7,9 +7,18 @@ classes at small dimensions. `dataclasses.replace` gives any other size.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wan.config_networks import AdapterConfig, CLIPConfig, CLIPTextConfig, DiTConfig, T5Config, VAEConfig, require
+from wan.config_adapters import (
+    ADAPTER_CONFIGS,
+    AdapterConfig,
+    CrossConfig,
+    ForkConfig,
+    PluckerConfig,
+    RelativeConfig,
+)
+from wan.config_networks import CLIPConfig, CLIPTextConfig, DiTConfig, T5Config, VAEConfig, require
 
 __all__ = [
+    "ADAPTER_CONFIGS",
     "MASK_CHANNELS",
     "NEGATIVE_PROMPT",
     "TEMPORAL_STRIDE",
@@ -18,7 +27,11 @@ __all__ = [
     "AdapterConfig",
     "CLIPConfig",
     "CLIPTextConfig",
+    "CrossConfig",
     "DiTConfig",
+    "ForkConfig",
+    "PluckerConfig",
+    "RelativeConfig",
     "T5Config",
     "TaskConfig",
     "VAEConfig",
@@ -74,7 +87,7 @@ class TaskConfig:
     clip: CLIPConfig | None
     """The image encoder; None where the DiT has no image cross-attention."""
     adapter: AdapterConfig
-    """The shape of a new camera adapter."""
+    """The shape of a new camera adapter of the default design."""
     weights: WeightPaths
     """Default places of the weights."""
     first_frame: Literal["none", "optional", "needed"] = "none"
@@ -95,6 +108,8 @@ class TaskConfig:
     """Default weight of classifier-free guidance; 1 means none."""
     negative_prompt: str = field(default=NEGATIVE_PROMPT, repr=False)
     """Default negative prompt."""
+    other_adapters: tuple[AdapterConfig, ...] = ()
+    """The shapes of new adapters of the other designs."""
 
     def __post_init__(self) -> None:
         require(
@@ -115,9 +130,10 @@ class TaskConfig:
             self.frames % TEMPORAL_STRIDE == 1,
             f"TaskConfig.frames {self.frames} must be 4n + 1",
         )
+        last = max(self.adapter.blocks, default=0)
         require(
-            self.adapter.blocks[-1] < self.dit.num_layers,
-            f"TaskConfig: the adapter names block {self.adapter.blocks[-1]}, the DiT has {self.dit.num_layers}",
+            last < self.dit.num_layers,
+            f"TaskConfig: the adapter names block {last}, the DiT has {self.dit.num_layers}",
         )
         channels = (0, MASK_CHANNELS + self.vae.z_dim, 2 * self.vae.z_dim)
         require(
@@ -130,6 +146,16 @@ class TaskConfig:
             f"TaskConfig.first_frame is {self.first_frame!r}, but the DiT reads {self.dit.condition_channels} channels "
             "beside the latent",
         )
+
+    def adapter_of(self, design: str) -> AdapterConfig:
+        """The shape of a new camera adapter of a design.
+
+        Raises:
+            ValueError: there is no such design for this task.
+        """
+        known = {adapter.design: adapter for adapter in (self.adapter, *self.other_adapters)}
+        require(design in known, f"--adapter {design!r}: expected one of {', '.join(known)}")
+        return known[design]
 
     @property
     def needs_last_frame(self) -> bool:
@@ -156,17 +182,33 @@ _FLF2V_14B = DiTConfig(in_dim=36, image_dim=1280, image_pos_tokens=514)
 _FC_1_3B = DiTConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, in_dim=48, image_dim=1280)
 _FC_14B = DiTConfig(in_dim=48, image_dim=1280)
 
-_ADAPTER_14B = AdapterConfig()
-_ADAPTER_1_3B = AdapterConfig(inner_dim=256, num_heads=2, hidden_dim=512, token_dim=256, blocks=tuple(range(15)))
+_ADAPTERS_14B = (RelativeConfig(), CrossConfig(), PluckerConfig(), ForkConfig())
+_HALF_1_3B = tuple(range(15))
+_ADAPTERS_1_3B = (
+    RelativeConfig(inner_dim=192, num_heads=2, relative_dim=48, hidden_dim=512, blocks=_HALF_1_3B),
+    CrossConfig(inner_dim=256, num_heads=2, hidden_dim=512, token_dim=256, blocks=_HALF_1_3B),
+    PluckerConfig(hidden_dim=512),
+    ForkConfig(middle_dim=192, blocks=tuple(range(30))),
+)
+_ALL_TINY = tuple(range(6))
+_ADAPTERS_TINY = (
+    RelativeConfig(inner_dim=64, num_heads=2, relative_dim=16, hidden_dim=192, blocks=_ALL_TINY, kv_stride=1),
+    CrossConfig(inner_dim=96, num_heads=4, hidden_dim=192, token_dim=128, blocks=_ALL_TINY),
+    PluckerConfig(hidden_dim=256),
+    ForkConfig(middle_dim=32, hidden_dim=32, num_heads=4, blocks=_ALL_TINY),
+)
 
 
-def _official(dit: DiTConfig, file: str, adapter: AdapterConfig = _ADAPTER_14B, **defaults: Any) -> TaskConfig:
+def _official(
+    dit: DiTConfig, file: str, adapters: tuple[AdapterConfig, ...] = _ADAPTERS_14B, **defaults: Any
+) -> TaskConfig:
     return TaskConfig(
         dit=dit,
         vae=VAEConfig(),
         t5=T5Config(),
         clip=CLIPConfig() if dit.image_dim else None,
-        adapter=adapter,
+        adapter=adapters[0],
+        other_adapters=adapters[1:],
         weights=WeightPaths(dit=f"{DIT_FOLDER}/{file}"),
         **defaults,
     )
@@ -202,13 +244,8 @@ _I2V_TINY = TaskConfig(
         text_len=128,
     ),
     clip=CLIPConfig(image_size=112, dim=128, num_heads=4, num_layers=3, embed_dim=64, text=None),
-    adapter=AdapterConfig(
-        inner_dim=96,
-        num_heads=4,
-        hidden_dim=192,
-        token_dim=128,
-        blocks=tuple(range(6)),
-    ),
+    adapter=_ADAPTERS_TINY[0],
+    other_adapters=_ADAPTERS_TINY[1:],
     weights=WeightPaths(
         dit="weights/tiny/dit.safetensors",
         vae="weights/tiny/vae.safetensors",
@@ -230,7 +267,7 @@ _T2V_14B_FILE = "wan2.1_t2v_14B_bf16.safetensors"
 _FC_14B_FILE = "Wan2.1-Fun-14B-Control.safetensors"
 
 WAN_CONFIGS: dict[str, TaskConfig] = {
-    "t2v-1.3B": _official(_T2V_1_3B, "wan2.1_t2v_1.3B_bf16.safetensors", _ADAPTER_1_3B),
+    "t2v-1.3B": _official(_T2V_1_3B, "wan2.1_t2v_1.3B_bf16.safetensors", _ADAPTERS_1_3B),
     "t2v-14B": _official(_T2V_14B, _T2V_14B_FILE),
     "t2i-14B": _official(_T2V_14B, _T2V_14B_FILE, frames=1),
     "i2v-14B": _official(
@@ -246,7 +283,7 @@ WAN_CONFIGS: dict[str, TaskConfig] = {
         negative_prompt=f"镜头切换，{NEGATIVE_PROMPT}",
     ),
     "t2v-1.3B-FC": _official(
-        _FC_1_3B, "wan2.1_fun_control_1.3B_bf16.safetensors", _ADAPTER_1_3B, first_frame="optional"
+        _FC_1_3B, "wan2.1_fun_control_1.3B_bf16.safetensors", _ADAPTERS_1_3B, first_frame="optional"
     ),
     "t2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, first_frame="optional"),
     "i2v-14B-FC": _official(_FC_14B, _FC_14B_FILE, first_frame="needed", steps=40, flow_shift_480p=3.0),

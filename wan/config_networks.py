@@ -248,38 +248,3 @@ class CLIPConfig:
     def tokens(self) -> int:
         """Tokens per image: the class token and one per patch (257 for ViT-H/14)."""
         return (self.image_size // self.patch_size) ** 2 + 1
-
-
-@dataclass(frozen=True)
-class AdapterConfig:
-    """The camera adapter: cross-attention from video tokens to ray tokens, latent frame by latent frame."""
-
-    inner_dim: int = 640
-    """Width of the camera attention, over all heads."""
-    num_heads: int = 5
-    """Attention heads of the camera attention."""
-    hidden_dim: int = 1024
-    """Width of the hidden layer that turns rays into ray tokens."""
-    token_dim: int = 512
-    """Width of the ray tokens."""
-    blocks: tuple[int, ...] = tuple(range(20))
-    """Indices of the DiT blocks that look at the camera; the first half by default (camera.md 3a, E1)."""
-    ray_channels: int = 24
-    """Plücker channels per latent frame: 4 video frames of 6 (moment, direction)."""
-    patch_size: tuple[int, int] = (2, 2)
-    """Rows and columns of the latent grid per ray token, as in the DiT, so that each video token has its own ray."""
-    eps: float = 1e-6
-    """Epsilon of the norms."""
-    rope_theta: float = 100.0
-    """Base of the rotary frequencies over rows and columns; small, since a grid has at most some hundred rows."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.inner_dim % self.num_heads == 0 and (self.inner_dim // self.num_heads) % 4 == 0,
-            f"AdapterConfig: inner_dim {self.inner_dim} / num_heads {self.num_heads} must be a multiple of 4 "
-            "(rotary pairs for rows and for columns)",
-        )
-        require(
-            len(self.blocks) > 0 and list(self.blocks) == sorted(set(self.blocks)) and self.blocks[0] >= 0,
-            f"AdapterConfig.blocks {self.blocks} must be different block indices from 0 up, in rising order",
-        )

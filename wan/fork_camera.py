@@ -1,10 +1,11 @@
 """The camera layers in the OmniCam-Wan fork's checkpoints: what is there, and whether it was ever used."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.streaming import stream_tensors
 from common.tensor_headers import TensorEntry
+from wan.config import ForkConfig
 from wan.keys import fork_camera_names
 
 _BATCHES, _VARIANCE = "myadapter.final_bn2d.num_batches_tracked", "myadapter.final_bn2d.running_var"
@@ -62,4 +63,24 @@ def examine_fork_camera(camera: Mapping[str, TensorEntry], blocks: int) -> ForkC
         missing=[name for name in fork_camera_names(blocks) if name not in camera],
         batches=int(batches.max()) if batches is not None and batches.numel() else None,
         moved=variance is not None and bool(((variance.float() - 1).abs() > _UNMOVED).any()),
+    )
+
+
+def fork_config(camera: Mapping[str, TensorEntry], blocks: int) -> ForkConfig:
+    """The shape of the fork's adapter, used as the fork used it in training: among all frames, with its geometry.
+
+    Args:
+        camera: the layers, from `wan.keys.set_fork_camera_aside`; sizes that they do not tell are the fork's own.
+        blocks: of the DiT.
+    """
+    config = ForkConfig()
+    first = camera.get("myadapter.initial_conv.weight")
+    middle = camera.get("blocks.0.cross_attn.k_camera1.linear1.weight")
+    return replace(
+        config,
+        hidden_dim=config.hidden_dim if first is None else first.shape[0],
+        middle_dim=config.middle_dim if middle is None else middle.shape[0],
+        blocks=tuple(range(blocks)),
+        same_frame=False,
+        geometry="omnicam_legacy",
     )

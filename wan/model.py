@@ -3,7 +3,7 @@
     latents, image condition ─ patch embedding ─┐
     timestep ─ time embedding ─ modulation ─────┤
     text, image tokens ── context ──────────────┼─ blocks ─ head ─ velocity
-    Plücker maps ─ ray tokens ─ camera adapter ─┘
+    camera ─── camera tokens ─── camera adapter ┘
 
 Source: Wan-Video/Wan2.1 `wan/modules/model.py` (official `WanModel`); parameter names are the official ones, and the
 adapter's follow under `adapter.`.
@@ -12,14 +12,15 @@ Shapes in names: B batch, L video tokens, C = dim.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wan.adapter import CameraAdapter, CameraTokens
+from camera.network_input import CameraInput
+from wan.adapters.interface import CameraAdapter, CameraTokens
 from wan.attention import pick_attention
 from wan.blocks import ContextKV, ContextTokens, WanAttentionBlock
 from wan.config import DiTConfig
@@ -44,7 +45,11 @@ class Tokens:
     cached: tuple[ContextKV, ...] | None = None
     """Keys and values of the context in every block, if asked for."""
     camera: CameraTokens | None = None
-    """Ray tokens; may be shared between the conditional and the unconditional branch."""
+    """The camera; may be shared between the conditional and the unconditional branch. None: no camera."""
+
+    def without_camera(self) -> "Tokens":
+        """The same request with no camera; nothing is computed or copied."""
+        return replace(self, camera=None)
 
 
 class WanModel(nn.Module):
@@ -95,27 +100,30 @@ class WanModel(nn.Module):
         context: Sequence[Tensor] | Tensor,
         clip_features: Tensor | None = None,
         image_condition: Tensor | None = None,
-        camera: Tensor | None = None,
+        camera: CameraInput | None = None,
+        camera_gain: Tensor | None = None,
     ) -> Tensor:
         """Velocity of the noisy latents: `prepare`, then `denoise`; see there for the arguments."""
-        return self.denoise(latents, timestep, self.prepare(context, clip_features, camera), image_condition)
+        tokens = self.prepare(context, clip_features, camera, camera_gain=camera_gain)
+        return self.denoise(latents, timestep, tokens, image_condition)
 
     def prepare(
         self,
         context: Sequence[Tensor] | Tensor,
         clip_features: Tensor | None = None,
-        camera: Tensor | CameraTokens | None = None,
+        camera: CameraInput | CameraTokens | None = None,
         cache_kv: bool = False,
+        camera_gain: Tensor | None = None,
     ) -> Tokens:
         """Embed the conditions, which may lie on any device, once per video.
 
         Args:
             context: T5 tokens, a list of [L_i, text_dim] or zero-padded [B, L, text_dim]; at most text_len long.
             clip_features: CLIP tokens [B, tokens, image_dim], where the DiT has image cross-attention and only there.
-            camera: Plücker maps on the latent grid [B, f, 24, h, w], or the `camera` of earlier tokens, which is
-                then shared.
-            cache_kv: also keep the keys and values of every block (0.63 GB a branch at 14B in bf16, and 1.7 GB for
-                the camera of 81 frames 480 × 832).
+            camera: of the B videos, or the `camera` of earlier tokens, which is then shared.
+            cache_kv: also keep the keys and values of every block (0.63 GB a branch at 14B in bf16; for the camera of
+                81 frames 480 × 832 1.7 GB with the adapter `cross`, 3.4 GB with `v1`, none with the others).
+            camera_gain: [B], multiplies what the camera adds to each video; 0 drops it.
 
         Raises:
             ValueError: a condition is missing, too much, or of a wrong shape.
@@ -131,8 +139,8 @@ class WanModel(nn.Module):
         cached = tuple(block.cross_attn.project(tokens) for block in blocks) if cache_kv else None
         if camera is not None and self.adapter is None:
             raise ValueError("a camera was given, but no camera adapter is attached to this DiT")
-        if isinstance(camera, Tensor) and self.adapter is not None:
-            return Tokens(tokens, cached, self.adapter.prepare(camera, cache_kv))
+        if isinstance(camera, CameraInput) and self.adapter is not None:
+            return Tokens(tokens, cached, self.adapter.prepare(camera, cache_kv, camera_gain))
         return Tokens(tokens, cached, cast(CameraTokens | None, camera))
 
     def denoise(
@@ -158,13 +166,18 @@ class WanModel(nn.Module):
         rope = rotary_table(grid, video_pairs(self.config.head_dim), self.config.rope_theta, latents.device)
         time_BC = self.time_embedding(timestep.expand(latents.shape[0]))
         modulation_B6C = self.time_projection(time_BC)
+        adapter = self.adapter
+        camera = None if adapter is None else adapter.at_timestep(tokens.camera, timestep)
 
         # the residual stream is float32 as in the official model: in bfloat16, 40 blocks lose a digit
         x_BLC = x_BfhwC.flatten(1, 3).float()
+        term = None if adapter is None else adapter.patch_term(camera)
+        if term is not None:
+            x_BLC = x_BLC + term
         for index, block in enumerate(self.blocks):
             context = tokens.context if tokens.cached is None else tokens.cached[index]
-            camera = None if self.adapter is None else self.adapter.branch(index, tokens.camera)
-            arguments = (x_BLC, modulation_B6C, rope, context, camera)
+            branch = None if adapter is None else adapter.branch(index, camera)
+            arguments = (x_BLC, modulation_B6C, rope, context, branch)
             recompute = self.gradient_checkpointing and torch.is_grad_enabled()
             x_BLC = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
         return self.head(x_BLC, time_BC, grid)
@@ -190,7 +203,7 @@ class WanModel(nn.Module):
             raise ValueError(f"{tokens.context.text.shape[0]} contexts for {batch} latents; one each is needed")
         if tokens.camera is None:
             return
-        camera_grid = (*tokens.camera.rays.shape[:2], *tokens.camera.grid)
+        camera_grid = (tokens.camera.videos, *tokens.camera.grid)
         if camera_grid != (batch, *grid):
             raise ValueError(
                 f"camera tokens [B, f, rows, columns] {list(camera_grid)} for latents of {[batch, *grid]}: make the "

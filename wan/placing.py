@@ -136,12 +136,15 @@ def place(
         return entry.dtype if changed(name) else dtype
 
     placed: dict[str, Tensor] = {}
-    totals: dict[str, Tensor] = {}
+    names: list[str] = []
+    # in one tensor: small ones that stay would break up the memory between the weights
+    totals = torch.zeros(len(entries), device=device)
     for name, tensor in stream_tensors(entries, device, dtype_of, passing=changed):
-        totals[name] = total(tensor)
         whole = merges[name](tensor) if name in merges else tensor
+        totals[len(names)] = total(whole)
+        names.append(name)
         placed |= _finish(name, whole, dtype, fp8) if changed(name) else {name: tensor}
-    check_finite(totals, opened.source)
+    check_finite(names, totals, f"{opened.source} with its LoRAs" if merges else opened.source)
     assign_tensors(module, placed, opened.what, opened.source)
     # buffers that no file holds are still elsewhere
     return module.to(device).requires_grad_(False).eval()

@@ -24,6 +24,8 @@ FLAGS = {
 """At which flag each kind of file is passed."""
 
 UNKNOWN = "unknown"
+FORK_STYLE = "fork"
+"""Style of the OmniCam-Wan fork's files."""
 
 
 class _Signature(NamedTuple):
@@ -39,7 +41,7 @@ class _Signature(NamedTuple):
 _SIGNATURES = tuple(
     _Signature(*row)
     for row in (
-        (r"(model\.diffusion_model\.)?myadapter\.", "dit", "fork",
+        (r"(model\.diffusion_model\.)?myadapter\.", "dit", FORK_STYLE,
          "a Wan2.1 DiT saved by the OmniCam-Wan fork, with its own camera layers"),
         (r"model\.diffusion_model\.blocks\.0\.self_attn\.q\.weight", "dit", "comfy", "a Wan2.1 DiT in Comfy's names"),
         (r"blocks\.0\.self_attn\.q\.weight", "dit", "official", "a Wan2.1 DiT"),
@@ -50,6 +52,7 @@ _SIGNATURES = tuple(
         (r"diffusion_model\..*\.lora_(A|B|down|up)\.", "lora", "comfy", "a LoRA in Comfy's names"),
         (r".*\.lora_(A|B|down|up)\.", "lora", "diffusers", "a LoRA in diffusers' or peft's names"),
         (r"ray_embedding\.0\.weight", "adapter", "ours", "a camera adapter"),
+        (r"fine\.rays\.weight", "adapter", "ours", "a camera adapter"),
         (r"(model\.)?encoder\.downsamples\.", "vae", "official", "the Wan2.1 VAE"),
         (r"encoder\.down_blocks\.", "vae", "diffusers", "a VAE in diffusers' names"),
         (r"visual\.transformer\.0\.attn\.to_qkv\.weight", "clip", "official", "the CLIP encoder"),
@@ -66,6 +69,11 @@ _SIGNATURES = tuple(
         (r"varlen_t5_", "text cache", "musubi", "a text cache"),
     )
 )  # fmt: skip
+
+ADAPTER_FORMAT = "omnicam-adapter"
+"""The metadata entry `format` of our adapter files (`wan.adapters.files`)."""
+
+_OUR_ADAPTER = _Signature("", "adapter", "ours", "a camera adapter")
 
 # layers beyond Wan2.1's own, by which relatives of it are told: (name, whose)
 _RELATIVES = (
@@ -142,7 +150,7 @@ def recognise(source: str | Path | Header) -> Contents:
     for entry in header.entries.values():
         name = dtype_name(entry.dtype)
         dtypes[name] = dtypes.get(name, 0) + entry.shape.numel()
-    found = _signature(header.entries)
+    found = _signature(header.entries) if header.metadata.get("format") != ADAPTER_FORMAT else _OUR_ADAPTER
     network = found.network if found is not None else UNKNOWN
     scale_key = next((key for key in header.entries if _SCALES.match(key)), None)
     if scale_key is None and _SCALES_METADATA in header.metadata:

@@ -24,7 +24,13 @@ def video_pairs(head_dim: int) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=16)
-def rotary_table(grid: tuple[int, ...], pairs: tuple[int, ...], theta: float, device: torch.device) -> RotaryTable:
+def rotary_table(
+    grid: tuple[int, ...],
+    pairs: tuple[int, ...],
+    theta: float,
+    device: torch.device,
+    cells: tuple[int, ...] | None = None,
+) -> RotaryTable:
     """Table for the positions of a grid, the last axis fastest; made once per shape and device, then kept.
 
     Args:
@@ -32,10 +38,13 @@ def rotary_table(grid: tuple[int, ...], pairs: tuple[int, ...], theta: float, de
         pairs: channel pairs that turn with each axis; pair i of p turns by position * theta ** (-i / p).
         theta: base of the frequencies.
         device: where the table goes.
+        cells: for each axis, how many positions a cell holds; the table is then that of the cells' centres, and the
+            last cell holds what is left. None: single positions.
     """
     # a table first made under inference_mode could not be used in training later
     with torch.inference_mode(False), torch.no_grad():
-        axes = torch.meshgrid(*(torch.arange(length, dtype=torch.float64) for length in grid), indexing="ij")
+        sizes = cells or (1,) * len(grid)
+        axes = torch.meshgrid(*map(_centres, grid, sizes), indexing="ij")
         angles = torch.cat(
             [
                 axis.reshape(-1, 1) * theta ** (-torch.arange(count, dtype=torch.float64) / count)
@@ -44,6 +53,11 @@ def rotary_table(grid: tuple[int, ...], pairs: tuple[int, ...], theta: float, de
             dim=1,
         )
         return RotaryTable(angles.cos().float().to(device), angles.sin().float().to(device))
+
+
+def _centres(length: int, size: int) -> Tensor:
+    positions = torch.arange(length, dtype=torch.float64)
+    return torch.stack([cell.mean() for cell in positions.split(size)])
 
 
 def apply_rotary(x_BLND: Tensor, table: RotaryTable) -> Tensor:

@@ -69,7 +69,7 @@ def test_an_awkward_name_in_an_awkward_folder(project):
     training_set = project.training_set()
     batch = training_set[training_set.batch_order(0, 0)[0]]
     assert batch["item_keys"] == ["my_test_00000-005"]
-    assert batch["camera"].shape == (1, 2, 24, 6, 8)
+    assert batch["camera"].rays.shape == (1, 2, 24, 6, 8)
 
 
 def test_batches_are_of_one_bucket_and_size_can_only_shrink(project):
@@ -116,7 +116,7 @@ def test_images_carry_their_original_size_in_the_name(project):
         read_camera(project.root / "cache" / "a_wan_camera.safetensors")[1].c2w[0], torch.eye(4).double()
     )
     batch = project.training_set()[(0,)]
-    assert batch["camera"].shape == (1, 1, 24, 6, 8) and batch["item_keys"] == ["a"]
+    assert batch["camera"].rays.shape == (1, 1, 24, 6, 8) and batch["item_keys"] == ["a"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -127,10 +127,10 @@ def test_the_clips_rays_are_those_of_our_own_file(project):
         project.cache_latents()
         project.cache_text()
         project.cache_cameras(lens=90.0)
-        wanted[kind.__name__] = project.training_set()[(0,)]["camera"][0]
+        wanted[kind.__name__] = project.training_set()[(0,)]["camera"].rays[0]
     ours(None).save(project.root / "own.safetensors")
     project.write(TOML, {"video_path": "a.mp4", "caption": "x", "camera_file": "own.safetensors"}).cache_all()
-    own = project.training_set()[(0,)]["camera"][0]
+    own = project.training_set()[(0,)]["camera"].rays[0]
     for rays in wanted.values():
         torch.testing.assert_close(rays, own, rtol=0, atol=1e-5)
 

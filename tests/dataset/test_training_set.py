@@ -41,7 +41,7 @@ def test_a_batch_holds_what_its_type_says(project):
     assert batch["latents"].shape == (2, 16, 2, 6, 8) and batch["latents"].dtype == torch.bfloat16
     assert batch["latents_image"].shape == (2, 20, 2, 6, 8)
     assert batch["clip"].shape == (2, 5, 8)
-    assert batch["camera"].shape == (2, 2, 24, 6, 8) and batch["camera"].dtype == torch.float32
+    assert batch["camera"].rays.shape == (2, 2, 24, 6, 8) and batch["camera"].rays.dtype == torch.float32
     words = [len(clip.split()) for clip in (camera_caption("left", "a very small dog"), camera_caption())]
     assert [len(text) for text in batch["t5"]] == words
     plain = project.training_set(("latents",), camera=False)[(0,)]
@@ -54,9 +54,9 @@ def test_each_item_of_a_batch_keeps_its_own_camera(project):
     batch = project.training_set()[(2, 0, 3, 1)]
     for row, index in enumerate((2, 0, 3, 1)):
         _, track = read_camera(project.root / "cache" / f"v{index}_wan_camera.safetensors")
-        torch.testing.assert_close(batch["camera"][row], rays(track, torch.arange(5) / 16), rtol=0, atol=1e-5)
+        torch.testing.assert_close(batch["camera"].rays[row], rays(track, torch.arange(5) / 16), rtol=0, atol=1e-5)
         for other in range(row):
-            assert (batch["camera"][row] - batch["camera"][other]).abs().max() > 1e-2
+            assert (batch["camera"].rays[row] - batch["camera"].rays[other]).abs().max() > 1e-2
 
 
 def test_a_clip_at_an_offset_has_the_poses_of_its_own_frames(project):
@@ -67,7 +67,7 @@ def test_a_clip_at_an_offset_has_the_poses_of_its_own_frames(project):
     assert [clip.name.start for clip in training_set.clips] == [0, 5]
     track = compile_moves(parse(caption), 24, 32.0, (0.8660254, 0.8660254 * 64 / 48, 0.5, 0.5))
     times = torch.tensor([10, 12, 14, 16, 18]) / 32
-    got = training_set[(1,)]["camera"][0]
+    got = training_set[(1,)]["camera"].rays[0]
     torch.testing.assert_close(got, rays(track, times), rtol=0, atol=1e-5)
     # its first frame is the origin: no moment at all, though the camera had moved by then
     assert got[0, :3].abs().max() < 1e-6
@@ -83,7 +83,7 @@ def test_a_camera_file_on_its_own_grid_is_cut_by_time(project):
     record = {"video_path": "videos/a.mp4", "caption": "x", "camera_file": "own.safetensors"}
     project.write(project.toml.read_text(), record).cache_all()
     expected = rays(track, torch.arange(5, 10) / 16)
-    torch.testing.assert_close(project.training_set()[(1,)]["camera"][0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(project.training_set()[(1,)]["camera"].rays[0], expected, rtol=0, atol=1e-5)
 
 
 def test_intrinsics_follow_the_crop(project):
@@ -94,7 +94,7 @@ def test_intrinsics_follow_the_crop(project):
     fx = 0.8660254
     track = compile_moves(parse(camera_caption()), 9, 16.0, (fx * 96 / 64, fx * 2, 0.5, 0.5))
     expected = rays(track, torch.arange(5) / 16)
-    torch.testing.assert_close(project.training_set()[(0,)]["camera"][0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(project.training_set()[(0,)]["camera"].rays[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_folder_of_musubi_trains_with_the_same_cameras(project, fps, source_fp
     theirs = project.training_set()
     assert len(theirs.clips) == len(wanted) == (4 if source_fps == "source_fps = 24" else 6)
     for index, camera in enumerate(wanted):
-        torch.testing.assert_close(theirs[(index,)]["camera"], camera, rtol=0, atol=1e-5)
+        torch.testing.assert_close(theirs[(index,)]["camera"].rays, camera.rays, rtol=0, atol=1e-5)
 
 
 def test_of_a_musubi_folder_only_clips_the_set_asks_for_are_taken(project):

@@ -29,7 +29,7 @@ def paths(tmp_path: Path) -> PicturePaths:
 
 
 def read(task: str, paths: PicturePaths, frames: int | None = 9, size: tuple[int, int] = (32, 48)):
-    return read_pictures(task, WAN_CONFIGS[task], paths, size, frames)
+    return read_pictures(task, WAN_CONFIGS[task], paths, size, frames, 16)
 
 
 def test_text_to_video_has_a_size_and_no_picture():
@@ -69,6 +69,14 @@ def test_a_control_video_is_cut_to_the_length_and_cropped_like_the_image(tmp_pat
     control = read_control(str(tmp_path / "c.mp4"), 9, 32, 48)
     assert control.shape == (9, 32, 48, 3)
     assert np.abs(control.mean((1, 2, 3)) - 20 * np.arange(9)).max() < 4
+
+
+@pytest.mark.parametrize("rate", [8, 16])
+def test_a_control_video_at_another_rate_is_said_to_play_at_another_speed(tmp_path: Path, caplog, rate: int):
+    write_video(tmp_path / "c.mp4", np.stack([grey(20 * i) for i in range(9)]), rate)
+    with caplog.at_level("WARNING", "omnicam"):
+        read("t2v-14B-FC", PicturePaths(None, None, str(tmp_path / "c.mp4")))
+    assert ("has 8 frames per second, the video 16" in caplog.text) == (rate == 8)
 
 
 @pytest.mark.parametrize(

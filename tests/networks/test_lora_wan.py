@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from common.weights import read_metadata, read_tensors, write_tensors
 from networks.lora_wan import LoRANetwork, create_network, lora_targets, merge_lora
-from wan.adapter import CameraAdapter
-from wan.config import WAN_CONFIGS, AdapterConfig
+from wan.adapters.build import build_adapter
+from wan.config import WAN_CONFIGS, CrossConfig
 from wan.initialise import initialise
 from wan.model import WanModel
 
@@ -53,7 +53,9 @@ def randomise(network: LoRANetwork, seed: int = 5) -> None:
 
 def test_names_are_musubis() -> None:
     dit = make_dit()
-    dit.attach_adapter(CameraAdapter(AdapterConfig(16, 2, 32, 16, (0, 1)), 32, 2))
+    dit.attach_adapter(
+        build_adapter(CrossConfig(inner_dim=16, num_heads=2, hidden_dim=32, token_dim=16, blocks=(0, 1)), 32, 2)
+    )
     names = list(lora_targets(dit))
     block = [f"self_attn_{x}" for x in "qkvo"] + [f"cross_attn_{x}" for x in ("q", "k", "v", "o", "k_img", "v_img")]
     block += ["ffn_0", "ffn_2"]

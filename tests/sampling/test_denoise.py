@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sampling.denoise import sample
+from sampling.denoise import CameraControl, sample
 from sampling.solvers import SOLVER_NAMES, make_solver
 
 
@@ -70,3 +70,30 @@ def test_callback_sees_every_latent(noise: Tensor) -> None:
 def test_guidance_without_a_negative_prompt_is_a_mistake(noise: Tensor) -> None:
     with pytest.raises(ValueError, match="--guidance_scale"):
         sample(PointModel(), make_solver("unipc", 2, 3.0), noise, 1.0, None, 5.0, progress=False)
+
+
+def test_camera_guidance_is_added_to_text_guidance(noise: Tensor) -> None:
+    """Points c (text and camera), u (camera only), d (text only): the target is c + (g-1)(c - u) + (k-1)(c - d)."""
+    control = CameraControl(0.6, 0.1, guidance=1.5)
+    model = PointModel()
+    latent = sample(model, make_solver("vanilla", 10, 3.0), noise, 1.0, 0.5, 4.0, progress=False, camera=control)
+    assert latent.mean().item() == pytest.approx(1.0 + 3.0 * 0.5 + 0.5 * 0.4, abs=0.05)
+    assert model.calls == [1.0, 0.5, 0.6] * 10
+
+
+def test_camera_guidance_needs_no_negative_prompt_and_1_costs_nothing(noise: Tensor) -> None:
+    for guidance, calls in ((2.0, [1.0, 0.6]), (1.0, [1.0])):
+        model = PointModel()
+        control = CameraControl(0.6, None, guidance=guidance)
+        latent = sample(model, make_solver("vanilla", 6, 3.0), noise, 1.0, None, 1.0, progress=False, camera=control)
+        assert model.calls == calls * 6
+        assert latent.mean().item() == pytest.approx(1.0 + (guidance - 1) * 0.4, abs=0.05)
+
+
+def test_outside_the_sigma_window_nothing_is_told_of_the_camera(noise: Tensor) -> None:
+    model, solver = PointModel(), make_solver("unipc", 5, 5.0)
+    assert solver.timesteps == [999, 952, 882, 768, 555]
+    control = CameraControl(0.6, 0.1, sigma_window=(0.768, 0.96), guidance=2.0)
+    sample(model, solver, noise, 1.0, 0.5, 4.0, progress=False, camera=control)
+    off, on = [0.6, 0.1], [1.0, 0.5, 0.6]
+    assert model.calls == [*off, *on, *on, *on, *off]

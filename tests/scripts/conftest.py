@@ -15,13 +15,14 @@ def weights(tmp_path_factory) -> Path:
 
     from common.weights import read_tensors, write_tensors
     from tools.make_tiny_weights import main as make
-    from wan.adapter import CameraAdapter, save_adapter
+    from wan.adapters.build import build_adapter
+    from wan.adapters.files import save_adapter
     from wan.config import WAN_CONFIGS
 
     folder = tmp_path_factory.mktemp("weights")
     assert make(["--output_dir", str(folder), "--seed", "0"]) == 0
     task = WAN_CONFIGS["i2v-tiny"]
-    adapter = CameraAdapter(task.adapter, task.dit.dim, task.dit.num_layers)
+    adapter = build_adapter(task.adapter, task.dit.dim, task.dit.num_layers)
     generator = torch.Generator().manual_seed(0)
     adapter.reset_parameters(generator)
     # a fresh head is zero, and so would be everything the DiT says

@@ -156,10 +156,11 @@ def test_control_moves_the_latent_and_the_image_is_optional(generate: Generate, 
 
 @pytest.mark.parametrize("task", ["t2v-14B", "flf2v-14B", "i2v-14B-FC"])
 def test_a_camera_moves_the_latent_of_every_kind_of_task(generate: Generate, weights: Path, tmp_path: Path, task: str):
-    from wan.adapter import CameraAdapter, save_adapter
+    from wan.adapters.build import build_adapter
+    from wan.adapters.files import save_adapter
 
     config = tiny_version(task)
-    adapter = CameraAdapter(config.adapter, config.dit.dim, config.dit.num_layers)
+    adapter = build_adapter(config.adapter, config.dit.dim, config.dit.num_layers)
     adapter.reset_parameters(torch.Generator().manual_seed(0))
     for parameter in adapter.parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))

@@ -18,7 +18,8 @@ from tests.wan.dit_helpers import small_model, trained_adapter
 from tests.wan.test_loading_forms import fork_camera
 from tools.inspect_checkpoint import main
 from tools.make_tiny_weights import make_clip, make_dit, make_t5, make_vae
-from wan.adapter import CameraAdapter, save_adapter
+from wan.adapters.build import build_adapter
+from wan.adapters.files import save_adapter
 from wan.config import WAN_CONFIGS
 from wan.keys import dit_to_diffusers
 from wan.keys_encoders import from_official, vae_table
@@ -151,12 +152,13 @@ def test_lycoris_is_named(tmp_path, look, style, parts):
 
 
 def test_an_adapter_trained_or_not(tmp_path, look, text):
-    fresh = CameraAdapter(TINY.adapter, TINY.dit.dim, TINY.dit.num_layers)
+    fresh = build_adapter(TINY.adapter, TINY.dit.dim, TINY.dit.num_layers)
     adapter = trained_adapter(TINY.adapter, TINY.dit)
     for trained, module in ((False, fresh), (True, adapter)):
         save_adapter(tmp_path / "a.safetensors", module, {"base_task": "i2v-tiny"})
         found = look(tmp_path / "a.safetensors")
-        assert found["tasks"] == ["i2v-tiny"] and found["adapter"]["version"] == "1"
+        assert found["tasks"] == ["i2v-tiny"] and found["adapter"]["version"] == "2"
+        assert found["adapter"]["design"] == "v2"
         assert found["adapter"]["looks_trained"] is trained
         assert found["adapter"]["blocks"] == list(TINY.adapter.blocks)
     assert "--camera_adapter" in text(tmp_path / "a.safetensors")
@@ -230,7 +232,7 @@ def test_damaged_files_end_with_one_message_and_code_2(tmp_path):
 
 def test_an_adapter_of_another_dit_is_still_described(tmp_path, look):
     config = replace(TINY.adapter, blocks=(0, 3))
-    save_adapter(tmp_path / "a.safetensors", CameraAdapter(config, 64, 5), {"base_task": "something"})
+    save_adapter(tmp_path / "a.safetensors", build_adapter(config, 64, 5), {"base_task": "something"})
     found = look(tmp_path / "a.safetensors")
     assert found["tasks"] == [] and found["adapter"]["made for"] == "a DiT of width 64 with 5 blocks"
 

@@ -7,7 +7,7 @@ import torch
 from common.weights import read_metadata, read_tensors
 from tools.make_tiny_weights import main
 from tools.tiny_tokenizer import write_tokenizer
-from wan.adapter import CameraAdapter
+from wan.adapters.build import build_adapter
 from wan.config import WAN_CONFIGS
 from wan.loading import load_clip, load_dit, load_t5, load_vae
 from wan.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ def test_every_network_loads_and_all_of_them_are_small(folder: Path):
         "vae": load_vae(folder / "vae.safetensors", TASK.vae, **place),
         "t5": load_t5(folder / "t5.safetensors", TASK.t5, **place),
         "clip": load_clip(folder / "clip.safetensors", clip, **place),
-        "adapter": CameraAdapter(TASK.adapter, TASK.dit.dim, TASK.dit.num_layers),
+        "adapter": build_adapter(TASK.adapter, TASK.dit.dim, TASK.dit.num_layers),
     }
     count = {name: sum(weight.numel() for weight in network.parameters()) for name, network in networks.items()}
     assert sum(count.values()) <= 9.9e6, count

@@ -15,7 +15,7 @@ from networks.lora_wan import create_network
 from tests.training.tiny_run import DIT, RandomSet, launch, make_adapter, make_config, make_dit, make_networks, run
 from training.loop import train
 from training.setup import make_accelerator
-from wan.adapter import load_adapter
+from wan.adapters.files import load_adapter
 
 
 def losses(folder: Path) -> list[float]:

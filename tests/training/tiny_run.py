@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 
+from camera.network_input import CameraInput, camera_input, stack_inputs
+from camera.poses import exp_se3
 from dataset.batch import Batch
 from training.config import TrainingConfig
 from training.loop import Summary, train
 from training.setup import build_network, make_accelerator
-from wan.adapter import CameraAdapter
-from wan.config import WAN_CONFIGS, AdapterConfig
+from wan.adapters.build import build_adapter
+from wan.adapters.interface import CameraAdapter
+from wan.config import WAN_CONFIGS, AdapterConfig, RelativeConfig
 from wan.initialise import initialise
 from wan.model import WanModel
 
@@ -33,7 +36,7 @@ DIT = dataclasses.replace(
     freq_dim=16,
     image_dim=16,
 )
-ADAPTER = AdapterConfig(inner_dim=16, num_heads=2, hidden_dim=32, token_dim=16, blocks=(0, 1))
+ADAPTER = RelativeConfig(inner_dim=20, num_heads=2, relative_dim=4, hidden_dim=16, blocks=(0, 1))
 
 
 class RandomSet:
@@ -63,7 +66,7 @@ class RandomSet:
             "latents_image": draw(20, 2, 4, 4).bfloat16(),
             "clip": draw(5, 16).half(),
             "t5": [text.bfloat16() for text in texts],
-            "camera": draw(2, 24, 4, 4) if self.camera else None,
+            "camera": stack_inputs([random_camera(generator) for generator in generators]) if self.camera else None,
             "item_keys": [f"clip{index}" for index in indices],
         }
 
@@ -74,10 +77,14 @@ def make_dit(seed: int = 0) -> WanModel:
     return dit
 
 
-def make_adapter(seed: int = 0) -> CameraAdapter:
-    adapter = CameraAdapter(ADAPTER, DIT.dim, DIT.num_layers)
-    adapter.reset_parameters(torch.Generator().manual_seed(seed))
-    return adapter
+def random_camera(generator: torch.Generator) -> CameraInput:
+    """Of 2 latent frames of 4 x 4."""
+    steps = torch.randn(5, 6, generator=generator, dtype=torch.float64) * 0.2
+    return camera_input(exp_se3(steps), torch.tensor([[0.9, 1.2, 0.5, 0.5]]).double().expand(5, 4), 4, 4)
+
+
+def make_adapter(seed: int = 0, config: AdapterConfig = ADAPTER) -> CameraAdapter:
+    return build_adapter(config, DIT.dim, DIT.num_layers, torch.Generator().manual_seed(seed))
 
 
 def make_config(folder: Path, **changes: Any) -> TrainingConfig:

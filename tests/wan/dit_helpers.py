@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wan.adapter import CameraAdapter
-from wan.config import AdapterConfig, DiTConfig
+from camera.network_input import CameraInput, camera_input
+from camera.poses import exp_se3
+from wan.adapters.build import build_adapter
+from wan.adapters.interface import CameraAdapter
+from wan.config import AdapterConfig, CrossConfig, DiTConfig, ForkConfig, PluckerConfig, RelativeConfig
 from wan.initialise import initialise
 from wan.model import WanModel
 
@@ -16,7 +19,14 @@ I2V = DiTConfig(
 T2V = replace(I2V, in_dim=16, image_dim=None)
 FLF2V = replace(I2V, image_pos_tokens=10)
 FUN_CONTROL = replace(I2V, in_dim=48)
-ADAPTER = AdapterConfig(inner_dim=32, num_heads=2, hidden_dim=48, token_dim=32, blocks=(0, 2))
+ADAPTERS: dict[str, AdapterConfig] = {
+    "v2": RelativeConfig(inner_dim=40, num_heads=2, relative_dim=8, hidden_dim=24, blocks=(0, 2)),
+    "cross": CrossConfig(inner_dim=32, num_heads=2, hidden_dim=48, token_dim=32, blocks=(0, 2)),
+    "plucker": PluckerConfig(hidden_dim=24),
+    "v1": ForkConfig(middle_dim=12, hidden_dim=16, num_heads=2, blocks=(0, 2)),
+}
+"""One small adapter of every design; those in blocks sit in the same ones."""
+ADAPTER = ADAPTERS["v2"]
 
 
 def small_model(config: DiTConfig = I2V, seed: int = 0) -> WanModel:
@@ -32,13 +42,24 @@ def small_model(config: DiTConfig = I2V, seed: int = 0) -> WanModel:
 
 def trained_adapter(config: AdapterConfig = ADAPTER, dit: DiTConfig = I2V, seed: int = 0) -> CameraAdapter:
     """An adapter whose output layers have left zero."""
-    adapter = CameraAdapter(config, dit.dim, dit.num_layers)
     generator = torch.Generator().manual_seed(seed)
-    adapter.reset_parameters(generator)
+    adapter = build_adapter(config, dit.dim, dit.num_layers, generator)
     with torch.no_grad():
-        for layer in adapter.layers:
-            layer.o.weight.copy_(torch.randn(layer.o.weight.shape, generator=generator) * 0.2)
+        for layer in adapter.output_layers():
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * 0.2)
     return adapter
+
+
+def random_camera(
+    batch: int = 2, grid: tuple[int, int, int] = (3, 6, 8), seed: int = 5, size: float = 0.3, ray_scale: int = 1
+) -> CameraInput:
+    """Of videos whose camera jumps and turns by about `size` from frame to frame, each with a lens of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = 4 * grid[0] - 3
+    poses = exp_se3(torch.randn(batch, frames, 6, generator=generator, dtype=torch.float64) * size)
+    lenses = torch.tensor([0.9, 1.2, 0.5, 0.5], dtype=torch.float64)
+    lenses = (lenses * (1 + 0.1 * torch.rand(batch, 1, 4, generator=generator).double())).expand(batch, frames, 4)
+    return camera_input(poses, lenses, grid[1], grid[2], ray_scale)
 
 
 @dataclass(frozen=True)
@@ -50,7 +71,7 @@ class Inputs:
     context: Tensor
     clip_features: Tensor | None
     image_condition: Tensor | None
-    camera: Tensor
+    camera: CameraInput
 
     @property
     def arguments(self) -> tuple[Tensor | None, ...]:
@@ -64,14 +85,13 @@ def inputs(config: DiTConfig = I2V, batch: int = 2, grid: tuple[int, int, int] =
     def noise(*shape: int) -> Tensor:
         return torch.randn(batch, *shape, generator=generator)
 
-    frames, rows, columns = grid
     return Inputs(
         latents=noise(config.out_dim, *grid),
         timestep=torch.linspace(999.0, 321.0, batch),
         context=noise(config.text_len, config.text_dim),
         clip_features=None if config.image_dim is None else noise(config.image_pos_tokens or 5, config.image_dim),
         image_condition=noise(config.condition_channels, *grid) if config.condition_channels else None,
-        camera=noise(frames, 24, rows, columns) * 0.3,
+        camera=random_camera(batch, grid, seed),
     )
 
 

@@ -115,3 +115,11 @@ def test_a_tensor_that_is_there_under_two_names_is_not_dropped_silently(tmp_path
     torch.save({**second, **state} if first else {**state, **second}, tmp_path / "dit.pth")
     with pytest.raises(ValueError, match=r"1 unexpected: model\.diffusion_model\.head\.head\.weight"):
         load(tmp_path / "dit.pth")
+
+
+@pytest.mark.parametrize("fp8", ["none", "base"])
+def test_a_merge_that_overflows_is_named(tmp_path: Path, fp8: Fp8Mode):
+    path = write(tmp_path / "dit.safetensors", small_model())
+    merge = {"blocks.1.ffn.0.weight": lambda weight: weight * 1e39}
+    with pytest.raises(ValueError, match=r"with its LoRAs.*blocks\.1\.ffn\.0\.weight"):
+        load_dit(path, I2V, device="cpu", dtype=torch.float32, fp8=fp8, merge=lambda _: merge)

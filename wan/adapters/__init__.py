@@ -1,0 +1,1 @@
+"""The camera adapters: one interface, one file per design, and their files."""
