@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camera.plucker import FRAMES_PER_LATENT, plucker_map
+from camera.network_input import CameraInput, camera_input
 from tools.procedural_world.live import LiveBatch, LiveClips
 from wan.clip import CLIPVision
 from wan.conditioning import image_condition
@@ -45,17 +45,10 @@ class EncodedClips:
     intrinsics: Tensor
     """[B, F, 4] float32"""
 
-    def rays(self) -> Tensor:
-        """Plücker maps [B, f, 24, h, w], grouped by latent frame; each clip keeps its own camera."""
+    def camera(self, ray_scale: int = 1) -> CameraInput:
+        """What the adapter is given; each clip keeps its own camera."""
         height, width = self.latents.shape[-2:]
-        return batch_rays(self.c2w, self.intrinsics, height, width)
-
-
-def batch_rays(c2w: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """Plücker maps [B, f, 24, height, width] of cameras [B, F, 4, 4] and [B, F, 4]."""
-    maps = plucker_map(c2w.flatten(0, 1), intrinsics.flatten(0, 1), height, width).unflatten(0, c2w.shape[:2])
-    first = maps[:, :1].expand(-1, FRAMES_PER_LATENT - 1, -1, -1, -1)
-    return torch.cat((first, maps), dim=1).unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(2, 3)
+        return camera_input(self.c2w, self.intrinsics, height, width, ray_scale)
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
-"""What training the tiny DiT with its camera adapter consists of: a step, the running average, the learning rate."""
+"""What training the tiny DiT with its camera adapter consists of: what trains, a step, the running average."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,18 +13,29 @@ from training.flow_matching import noisy_latents, timesteps_of, velocity_loss, v
 from wan.model import WanModel
 
 CAMERA_DROPOUT = 0.15
-"""Share of steps without a camera, from which the camera-free base learns."""
+"""Share of the clips that come without their camera, from which the camera-free base learns."""
 EMA_DECAY = 0.9995
-WARMUP_STEPS = 300
 BETAS = (0.9, 0.98)
 WEIGHT_DECAY = 0.01
 
 
-def make_adamw(dit: nn.Module, learning_rate: float, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over everything; matrices decay, biases, norms and modulations do not."""
-    matrices = [parameter for parameter in dit.parameters() if parameter.ndim > 1 and parameter.shape[0] > 1]
+def choose_parameters(dit: WanModel, parts: str) -> list[nn.Parameter]:
+    """Freeze what does not train; the parameters that do.
+
+    Args:
+        dit: with its adapter attached, if it has one.
+        parts: "all", "base" (the DiT without a camera) or "adapter" (on a frozen DiT).
+    """
+    for name, parameter in dit.named_parameters():
+        parameter.requires_grad_(parts == "all" or (parts == "adapter") == name.startswith("adapter."))
+    return [parameter for parameter in dit.parameters() if parameter.requires_grad]
+
+
+def make_adamw(parameters: list[nn.Parameter], learning_rate: float, device: torch.device) -> torch.optim.AdamW:
+    """AdamW; matrices decay, biases, norms and modulations do not."""
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1 and parameter.shape[0] > 1]
     known = {id(parameter) for parameter in matrices}
-    rest = [parameter for parameter in dit.parameters() if id(parameter) not in known]
+    rest = [parameter for parameter in parameters if id(parameter) not in known]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=device.type == "cuda")
 
@@ -35,25 +45,30 @@ class DiTRun:
     """Everything that a run must remember to go on where it stopped."""
 
     dit: WanModel
-    """With its adapter attached, in float32."""
+    """In float32, with its adapter attached, if it has one."""
+    parameters: list[nn.Parameter]
+    """Those that train."""
     optimizer: torch.optim.Optimizer
     flow_shift: float
     seed: int
     step: int = 0
     average: list[Tensor] = field(default_factory=list)
+    """Running average of the parameters."""
 
     def __post_init__(self) -> None:
-        self.average = [parameter.detach().clone() for parameter in self.dit.parameters()]
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     def train_step(self, clips: EncodedClips, generator: torch.Generator, learning_rate: float) -> Tensor:
         """One optimizer step; the loss, detached, on the device."""
         device = clips.latents.device
-        with_camera = float(torch.rand((), generator=generator)) >= CAMERA_DROPOUT
         # one generator on the device, set from the one on the CPU: the noise is too large to travel every step
         on_device = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         uniform = torch.rand(len(clips.latents), generator=on_device, device=device)
         sigmas = apply_flow_shift(uniform, self.flow_shift)
         noise = torch.randn(clips.latents.shape, generator=on_device, device=device)
+        kept = (torch.rand(len(clips.latents), generator=on_device, device=device) >= CAMERA_DROPOUT).float()
+        adapter = self.dit.adapter
+        camera = None if adapter is None else clips.camera(adapter.config.ray_scale)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             velocity = self.dit(
                 noisy_latents(clips.latents, noise, sigmas),
@@ -61,12 +76,13 @@ class DiTRun:
                 clips.context,
                 clips.clip_features,
                 clips.condition.float(),
-                clips.rays() if with_camera else None,
+                camera,
+                None if camera is None else kept,
             )
         loss = velocity_loss(velocity, velocity_target(clips.latents, noise))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.dit.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -79,12 +95,13 @@ class DiTRun:
     def _follow(self) -> None:
         # a young average forgets faster, or it would remember the first weights
         weight = 1.0 - min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.dit.parameters()], weight)
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), weight)
 
     @torch.no_grad()
     def swap_average(self) -> None:
         """Exchange weights and average; a second call undoes it."""
-        for parameter, average in zip(self.dit.parameters(), self.average, strict=True):
+        for parameter, average in zip(self.parameters, self.average, strict=True):
             held = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(held)
@@ -95,7 +112,7 @@ class DiTRun:
             "seed": self.seed,
             "step": self.step,
             "clips": clips_seen,
-            "weights": [parameter.detach() for parameter in self.dit.parameters()],
+            "weights": [parameter.detach() for parameter in self.parameters],
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
@@ -110,16 +127,12 @@ class DiTRun:
         """
         state = torch.load(path, map_location=self.average[0].device, weights_only=True)
         if state["seed"] != self.seed:
-            raise ValueError(f"{path} is of a run with --seed {state['seed']}; repeat it, or pass --overwrite")
+            raise ValueError(
+                f"{path} is of a run with --seed {state['seed']}; repeat it, or choose another --state_dir"
+            )
         self.step, self.average = state["step"], state["average"]
         with torch.no_grad():
-            for parameter, saved in zip(self.dit.parameters(), state["weights"], strict=True):
+            for parameter, saved in zip(self.parameters, state["weights"], strict=True):
                 parameter.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         return state["clips"]
-
-
-def learning_rate_at(step: int, remaining: float, highest: float) -> float:
-    """Warm-up over the first steps; `remaining` (1 before the decay, falling to 0 at the end) shapes the decay."""
-    warm = min(1.0, (step + 1) / WARMUP_STEPS)
-    return highest * warm * 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, remaining))))

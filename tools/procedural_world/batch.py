@@ -15,7 +15,7 @@ class WorldBatch:
     """B worlds of S solids: first the room, then boxes, then spheres; empty places hold specks outside the room.
 
     A point x of the room is at `to_local` @ x + `shift` in a solid's own frame, in which a box is [-1, 1]^3 and
-    a sphere has radius 1.
+    a sphere has radius 1; in a clip, when a share p of it is over, at `to_local` @ x + `shift` - p * `drift`.
     """
 
     to_local: Tensor
@@ -24,6 +24,10 @@ class WorldBatch:
     """[B, S, 3]"""
     half: Tensor
     """[B, S, 3] half extents in scene units."""
+    drift: Tensor
+    """[B, S, 3] way of each solid from the first frame to the last, in its own frame."""
+    still: Tensor
+    """[B, S, 1] False for solids that move."""
     start: Tensor
     """[B, 4, 4] first camera to room."""
     lamp: Tensor
@@ -44,6 +48,7 @@ def pack(worlds: Sequence[World], device: torch.device | str = "cpu", boxes: int
     rows, places = zip(*(_arrange(world, boxes, spheres) for world in worlds), strict=True)
     frames = np.array([[_local_frame(solid) for solid in row] for row in rows])
     half = np.array([[solid.half for solid in row] for row in rows])
+    drift = np.array([[solid.drift for solid in row] for row in rows])
 
     def tensor(values: np.ndarray | list) -> Tensor:
         return torch.tensor(np.array(values), dtype=torch.float32, device=device)
@@ -52,6 +57,8 @@ def pack(worlds: Sequence[World], device: torch.device | str = "cpu", boxes: int
         to_local=tensor(frames[..., :3]),
         shift=tensor(frames[..., 3]),
         half=tensor(half),
+        drift=tensor(np.einsum("bsij,bsj->bsi", frames[..., :3], drift)),
+        still=torch.tensor(~drift.any(axis=-1, keepdims=True), device=device),
         start=tensor([world.start for world in worlds]),
         lamp=tensor([world.lamp for world in worlds]),
         boxes=boxes + 1,

@@ -37,7 +37,8 @@ def describe(world: World, seen: Collection[int], floor_seen: bool = True) -> st
 
 
 def _phrase(solid: Solid) -> str:
-    return f"{solid.textures[0].phrase(brief=True)} {solid.name}"
+    phrase = f"{solid.textures[0].phrase(brief=True)} {solid.name}"
+    return f"{phrase} {solid.motion}" if solid.motion else phrase
 
 
 def _with_article(words: str) -> str:

@@ -17,7 +17,7 @@ from tools.procedural_world.moves import main_kind, sample_moves
 from tools.procedural_world.raycaster import cast, render
 from tools.procedural_world.rooms import World, build_world
 
-WORLD_VERSION = "1"
+WORLD_VERSION = "2"
 """Changes whenever the same seed gives another clip; part of every clip's fingerprint."""
 HFOV_RANGE_DEG = (52.0, 76.0)
 _SEEN_SHARE = 0.004
@@ -78,7 +78,7 @@ def _scene(world: World, worlds: WorldBatch, c2w: Tensor, intrinsics: Tensor) ->
     """Describe what takes up a visible share of at least one frame."""
     share = torch.zeros(worlds.half.shape[1], 6, device=c2w.device)
     for frame in range(0, c2w.shape[1], _LOOK_EVERY):
-        sight = cast(worlds, c2w[:, frame], intrinsics[:, frame], 48, 80)
+        sight = cast(worlds, c2w[:, frame], intrinsics[:, frame], 48, 80, frame / max(1, c2w.shape[1] - 1))
         counts = torch.bincount((sight.solid * 6 + sight.face).flatten(), minlength=share.numel())
         share = torch.maximum(share, counts.view_as(share) / sight.solid.numel())
     solids = share.sum(dim=1)

@@ -60,10 +60,14 @@ def turn_to_solids(worlds: WorldBatch, directions: Tensor) -> Tensor:
 
 
 def gap_to_things(worlds: WorldBatch, points: Tensor) -> Tensor:
-    """Distance [B, S - 1, N] in scene units from points of the room [B, 3, N] to each solid but the room; 0 inside."""
+    """Distance [B, S - 1, N] in scene units from points of the room [B, 3, N] to each solid but the room; 0 inside.
+
+    For solids that move it is inf.
+    """
     local = to_solids(worlds, points)[:, :, 1:].abs()
     half = worlds.half.transpose(1, 2)[:, :, 1:, None]
     boxes = worlds.boxes - 1
     outside = ((local[:, :, :boxes] - 1) * half[:, :, :boxes]).clamp_min(0)
     outward = local[:, :, boxes:].square().sum(dim=1).sqrt()
-    return torch.cat((outside.square().sum(dim=1).sqrt(), (outward - 1).clamp_min(0) * half[:, 0, boxes:]), dim=1)
+    gap = torch.cat((outside.square().sum(dim=1).sqrt(), (outward - 1).clamp_min(0) * half[:, 0, boxes:]), dim=1)
+    return gap.masked_fill(~worlds.still[:, 1:], torch.inf)

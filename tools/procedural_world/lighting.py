@@ -57,10 +57,16 @@ def _shadow(worlds: WorldBatch, place: Tensor, to_lamp: Tensor) -> Tensor:
     """1 where a thing stands between the surface and the lamp, else 0; [B, S, 6, n, 1]."""
     points, rays = (values.flatten(1, 3).transpose(1, 2) for values in (place, to_lamp))
     blocked = [
-        (distances(worlds, to_solids(worlds, start), turn_to_solids(worlds, ray)).amin(dim=1) < 1).float()
+        _meets(worlds, start, ray).float()
         for start, ray in zip(points.split(_RAYS_AT_ONCE, dim=-1), rays.split(_RAYS_AT_ONCE, dim=-1), strict=True)
     ]
     return torch.cat(blocked, dim=-1).view(*place.shape[:-1], 1)
+
+
+def _meets(worlds: WorldBatch, points: Tensor, rays: Tensor) -> Tensor:
+    """Whether a solid that stands still lies within one length of each ray; [B, N]. What moves casts no shadow."""
+    found = distances(worlds, to_solids(worlds, points), turn_to_solids(worlds, rays))
+    return found.masked_fill(~worlds.still, torch.inf).amin(dim=1) < 1
 
 
 def _soften(shadow: Tensor) -> Tensor:

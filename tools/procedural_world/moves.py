@@ -3,17 +3,31 @@
 import random
 
 from camera.language import SPEEDS, Move
-from camera.trajectory import APPROACH_PER_S, AZIMUTH_DEG_PER_S, ELEVATION_DEG_PER_S
+from camera.rates import APPROACH_PER_S, AZIMUTH_DEG_PER_S, ELEVATION_DEG_PER_S, TRUCK_PER_S, ZOOM_PER_S
 
-KINDS = {"orbit": 6, "diagonal": 6, "elevation": 5, "dolly": 3, "pan": 1, "tilt": 1, "roll": 1, "hold": 1}
+KINDS = {
+    "orbit": 6,
+    "diagonal": 6,
+    "elevation": 5,
+    "dolly": 3,
+    "truck": 2,
+    "pedestal": 1,
+    "pan": 2,
+    "tilt": 2,
+    "roll": 1,
+    "zoom": 1,
+    "hold": 1,
+}
 """Kinds of motion and how many clips of DECK_SIZE have each as their main one."""
 DECK_SIZE = sum(KINDS.values())
 SHORTEST_S = 0.6
 """Least duration of a segment."""
 
-_MOST_FORWARD, _MOST_BACKWARD = 0.45, 0.6
+_MOST_FORWARD, _MOST_BACKWARD, _MOST_TRUCK, _MOST_ZOOM = 0.45, 0.6, 0.5, 0.4
 _MOST_ELEVATION_DEG, _MOST_AZIMUTH_DEG, _MOST_TURN_DEG = 40.0, 90.0, 36.0
 _SPEED_RANGE = (0.4, 1.2)
+_TURN_TOO = 0.15
+"""Share of the moves along a path in which the camera turns on top."""
 
 
 def main_kind(seed: int, index: int) -> str:
@@ -52,10 +66,12 @@ def _times(seconds: float) -> float:
 def _move(rng: random.Random, kind: str, start: float, end: float, share: int) -> Move:
     """A segment that begins at `start` and lasts until `end`, or until its share of the allowed motion is used up."""
     speed = rng.choice(tuple(SPEEDS.values())) if rng.random() < 0.5 else _odd_speed(rng)
-    direction, rotate = _words(rng, kind)
-    rate, most = _budget(direction, rotate)
+    direction, rotate, zoom = _words(rng, kind)
+    rate, most = _budget(direction, rotate, zoom)
     end = min(end, start + most / share / (rate * (1.0 if rotate[-1].isdigit() else speed)))
-    return Move(start, max(_times(end), _times(start + 0.01)), speed, direction, rotate)
+    if direction != "stay" and rng.random() < _TURN_TOO:
+        rotate = rng.choice(("left", "right", "up", "down")) + str(rng.randint(3, 10))
+    return Move(start, max(_times(end), _times(start + 0.01)), speed, direction, rotate, zoom)
 
 
 def _odd_speed(rng: random.Random) -> float:
@@ -64,28 +80,36 @@ def _odd_speed(rng: random.Random) -> float:
     return round(slow * (fast / slow) ** rng.random(), 2)
 
 
-def _words(rng: random.Random, kind: str) -> tuple[str, str]:
-    """Direction and rotation of a kind of motion, in the words of `camera.language`."""
+def _words(rng: random.Random, kind: str) -> tuple[str, str, str]:
+    """Direction, rotation and zoom of a kind of motion, in the words of `camera.language`."""
     side, height = rng.choice(("left", "right")), rng.choice(("up", "down"))
-    if kind == "orbit":
-        return side, "stay"
-    if kind == "elevation":
-        return height, "stay"
-    if kind == "diagonal":
-        return f"{side}{height}{rng.choice((30, 45, 60))}", "stay"
-    if kind == "dolly":
-        return rng.choice(("forward", "backward")), "stay"
+    paths = {
+        "orbit": side,
+        "elevation": height,
+        "diagonal": f"{side}{height}{rng.choice((30, 45, 60))}",
+        "dolly": rng.choice(("forward", "backward")),
+        "truck": f"truck{side}",
+        "pedestal": f"pedestal{height}",
+    }
+    if kind in paths:
+        return paths[kind], "stay", "stay"
+    if kind == "zoom":
+        return "stay", "stay", rng.choice(("in", "out"))
     turn = {"pan": side, "tilt": height, "roll": rng.choice(("clockwise", "counterclockwise"))}[kind]
-    return "stay", turn + str(rng.randint(6, 14)) if rng.random() < 0.7 else turn
+    return "stay", turn + str(rng.randint(6, 14)) if rng.random() < 0.7 else turn, "stay"
 
 
-def _budget(direction: str, rotate: str) -> tuple[float, float]:
-    """Rate at speed 1, and how much of it one clip may have: degrees, or units for the dolly."""
+def _budget(direction: str, rotate: str, zoom: str) -> tuple[float, float]:
+    """Rate at speed 1, and how much of it one clip may have: degrees, units on a straight way, share for the zoom."""
+    if zoom != "stay":
+        return ZOOM_PER_S, _MOST_ZOOM
     if direction == "stay":
         stated = rotate.lstrip("abcdefghijklmnopqrstuvwxyz")
         return float(stated or 20.0), _MOST_TURN_DEG
     if direction in {"forward", "backward"}:
         return APPROACH_PER_S, _MOST_FORWARD if direction == "forward" else _MOST_BACKWARD
+    if direction.startswith(("truck", "pedestal")):
+        return TRUCK_PER_S, _MOST_TRUCK
     if direction in {"left", "right"}:
         return AZIMUTH_DEG_PER_S, _MOST_AZIMUTH_DEG
     return ELEVATION_DEG_PER_S, _MOST_ELEVATION_DEG

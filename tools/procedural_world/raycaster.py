@@ -34,10 +34,11 @@ def render(
     """
     pictures = []
     for frame in range(c2w.shape[1]):
+        over = frame / max(1, c2w.shape[1] - 1)
         fine = (height * supersampling, width * supersampling)
         colors = torch.cat(
             [
-                atlas.sample(*trace(worlds, c2w[:, frame], rays)[1:])
+                atlas.sample(*trace(worlds, c2w[:, frame], rays, over)[1:])
                 for rays in _bands(intrinsics[:, frame], *fine, len(c2w))
             ],
             dim=-1,
@@ -59,11 +60,14 @@ class Sight:
     """int64 face of the solid: 0 to 5 for -x, +x, -y (up), +y (down), -z, +z of its own axes."""
 
 
-def cast(worlds: WorldBatch, c2w: Tensor, intrinsics: Tensor, height: int, width: int) -> Sight:
-    """Geometry seen by cameras c2w [B, 4, 4], relative to the first of each world, with intrinsics [B, 4]."""
+def cast(worlds: WorldBatch, c2w: Tensor, intrinsics: Tensor, height: int, width: int, over: float = 0.0) -> Sight:
+    """Geometry seen by cameras c2w [B, 4, 4], relative to the first of each world, with intrinsics [B, 4].
+
+    `over` is the share of the clip that is over: 0 at its first frame, where things that move begin, 1 at its last.
+    """
     found = []
     for rays in _bands(intrinsics, height, width, len(c2w)):
-        depth, solid, point = trace(worlds, c2w, rays)
+        depth, solid, point = trace(worlds, c2w, rays, over)
         found.append((depth, solid, to_face(point)[0]))
     depth, solid, face = (torch.cat(pieces, dim=-1).view(-1, height, width) for pieces in zip(*found, strict=True))
     return Sight(depth, solid, face)
@@ -87,20 +91,22 @@ def _bands(intrinsics: Tensor, height: int, width: int, worlds: int) -> tuple[Te
     return rays.split(max(1, most // worlds), dim=-1)
 
 
-def trace(worlds: WorldBatch, c2w: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def trace(worlds: WorldBatch, c2w: Tensor, rays: Tensor, over: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """First hits of any rays of one camera per world.
 
     Args:
         worlds: what can be hit.
         c2w: [B, 4, 4] relative to the first camera of each world.
         rays: [B, 3, N] directions in the camera's frame, z = 1.
+        over: share of the clip that is over, 0 to 1.
 
     Returns:
         z-depth [B, N], place of the solid [B, N], and the point hit in that solid's own frame [B, 3, N].
     """
     batch, _, count = rays.shape
     camera = worlds.start @ c2w.float()
-    origin = torch.einsum("bsij,bj->bis", worlds.to_local, camera[:, :3, 3]) + worlds.shift.transpose(1, 2)
+    shift = (worlds.shift - over * worlds.drift).transpose(1, 2)
+    origin = torch.einsum("bsij,bj->bis", worlds.to_local, camera[:, :3, 3]) + shift
     turn = torch.einsum("bsij,bjk->bisk", worlds.to_local, camera[:, :3, :3]).reshape(batch, -1, 3)
     direction = torch.bmm(turn, rays).view(batch, 3, -1, count)
     depth, solid = distances(worlds, origin[..., None], direction).min(dim=1)

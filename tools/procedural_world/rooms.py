@@ -6,7 +6,7 @@ its unit is the planner's: the first camera stands START_DISTANCE from the subje
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,17 @@ CLEARANCE = 0.3
 """The least distance of a camera from every wall."""
 _TRIES = 60
 _PICTURE_DEPTH = 0.03
+_MOVING_SHARE = 0.25
+"""Share of the rooms in which one thing moves."""
+_MOTIONS = {
+    "drifting to the left": (-1.0, 0.0, 0.0),
+    "drifting to the right": (1.0, 0.0, 0.0),
+    "rising": (0.0, -1.0, 0.0),
+    "sinking": (0.0, 1.0, 0.0),
+    "coming nearer": (0.0, 0.0, -1.0),
+    "moving away": (0.0, 0.0, 1.0),
+}
+"""Where things move to, along the axes of a level camera at the first one's place."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,10 @@ class Solid:
     """Turn about the vertical."""
     textures: tuple[Texture, ...]
     """One for all faces, or one for each of -x, +x, -y, +y, -z, +z."""
+    drift: Vector = (0.0, 0.0, 0.0)
+    """How far it moves, at even speed, from the first frame of a clip to the last."""
+    motion: str = ""
+    """The words for that, as the first camera sees it: "drifting to the left"."""
 
     @property
     def footprint(self) -> float:
@@ -85,6 +100,8 @@ def build_world(rng: random.Random, path: np.ndarray, hfov_deg: float) -> World:
         thing = _thing(rng, room, start, hfov_deg, [solid.textures[0].colors[0] for solid in solids])
         if _fits(thing, solids, room, cameras):
             solids.append(thing)
+    if rng.random() < _MOVING_SHARE:
+        solids.extend(_moving(rng, room, start, hfov_deg, solids, cameras))
     for _ in range(rng.choice((0, 1, 1, 2))):
         picture = _picture(rng, room, start, hfov_deg)
         if not any(_overlap(picture, other) for other in solids):
@@ -156,6 +173,34 @@ def _thing(rng: random.Random, room: Solid, start: np.ndarray, hfov_deg: float, 
     return Solid(shape, kind, center, half, rng.uniform(0, 90), (texture,))
 
 
+def _moving(
+    rng: random.Random, room: Solid, start: np.ndarray, hfov_deg: float, others: list[Solid], cameras: np.ndarray
+) -> list[Solid]:
+    """One ball or cube that floats through free space in sight of the first camera; none where there is no room."""
+    level = np.array([[start[2, 2], 0, start[0, 2]], [0, 1, 0], [-start[0, 2], 0, start[2, 2]]])
+    level /= math.hypot(start[0, 2], start[2, 2])
+    level[1, 1] = 1.0
+    for _ in range(_TRIES):
+        shape, name = rng.choice((("sphere", "ball"), ("box", "cube")))
+        side = rng.uniform(0.09, 0.16)
+        distance, aside = rng.uniform(1.2, 2.4), math.radians(rng.uniform(-0.4, 0.4) * hfov_deg)
+        spot = start[:3, 3] + level @ (distance * np.array([math.sin(aside), 0, math.cos(aside)]))
+        spot[1] = rng.uniform(-0.4, 0.2)
+        motion = rng.choice(tuple(_MOTIONS))
+        drift = rng.uniform(0.25, 0.7) * (level @ np.array(_MOTIONS[motion]))
+        taken = [solid.textures[0].colors[0] for solid in others]
+        texture = materials.thing_texture(rng, 2 * side, taken)
+        turn = rng.uniform(0, 90)
+        path = [
+            Solid(shape, name, _vector(list(spot + share * drift)), (side, side, side), turn, (texture,))
+            for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+        ]
+        floor = room.center[1] + room.half[1]
+        if all(_fits(step, others, room, cameras) and step.center[1] + side < floor for step in path):
+            return [replace(path[0], drift=_vector(list(drift)), motion=motion)]
+    return []
+
+
 def _fits(thing: Solid, others: list[Solid], room: Solid, cameras: np.ndarray) -> bool:
     """In the room, apart from the others, out of the cameras' way and never between a camera and the subject."""
     center = np.array(thing.center)
@@ -196,7 +241,7 @@ def _picture(rng: random.Random, room: Solid, start: np.ndarray, hfov_deg: float
 
 def _vector(values: list[float]) -> Vector:
     x, y, z = values
-    return x, y, z
+    return float(x), float(y), float(z)
 
 
 def _overlap(one: Solid, other: Solid) -> bool:
