@@ -31,7 +31,7 @@ from common.precision import pick_device
 from common.progress import progress
 from sampling.solvers import SOLVER_NAMES, make_solver
 from tools import camera_tracking
-from tools.camera_evaluation.held_out import HELD_OUT_SEED, HeldOutClip, plan_held_out
+from tools.camera_evaluation.held_out import HeldOutClip, plan_held_out
 from tools.camera_evaluation.measuring import (
     MeasuredRow,
     Measurement,
@@ -49,11 +49,10 @@ from tools.camera_evaluation.targets import targets_of
 from tools.camera_evaluation.truth import Truth, render_truth
 from tools.camera_evaluation.videos import Sampling, load_encoders, make_videos
 from tools.procedural_world.clips import WORLD_VERSION
-from wan.config import WAN_CONFIGS
+from tools.tiny_stage import HELD_OUT_SEED, TASK
 
 log = get_logger("evaluation")
 
-TASK = WAN_CONFIGS["i2v-tiny"]
 EVALUATION_VERSION = "1"
 """Changes whenever the same settings give other videos or other measurements."""
 
@@ -64,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--weights", metavar="PATH", default="weights/tiny", help="folder with vae, t5, clip, dit, camera_adapter")
     add("--output_dir", metavar="PATH", required=True, help="folder of the results; finished rows in it are reused")
-    add("--clips", type=int, default=240, help="held-out clips, 2 or more")
+    add("--clips", type=int, default=250, help="held-out clips, 2 or more")
     add("--steps", type=int, default=20, help="sampling steps")
     add("--solver", choices=SOLVER_NAMES, default="unipc", help="sampler")
     add("--seed", type=int, default=0, help="decides the noise, which all rows share")
@@ -89,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--judged", metavar="NAME", default="adapter", help="the row that is held to the targets")
     add("--examples", type=int, default=8, help="clips whose strips and paths are shown")
     add("--batch_size", type=int, default=64, help="clips sampled at once")
+    add("--force_adapter", action="store_true", help="take an adapter that looks untrained, with a warning")
     add("--workers", type=int, default=8, help="processes that track; 0 tracks in this one")
     arguments.add_device(parser)
     return parser
@@ -166,6 +166,7 @@ def _check(args: argparse.Namespace) -> tuple[_Run, list[Row]]:
         if unknown := [name for name in args.rows if name not in names]:
             raise ValueError(f"--rows {unknown[0]}: no such row; expected some of {', '.join(names)}")
         rows = [row for row in rows if row.name in args.rows]
+    sampling = Sampling(args.steps, args.solver, args.seed, args.batch_size, args.force_adapter)
     settings = {
         "evaluation": EVALUATION_VERSION,
         "world": WORLD_VERSION,
@@ -177,7 +178,7 @@ def _check(args: argparse.Namespace) -> tuple[_Run, list[Row]]:
         "size": list(TASK.size),
         "examples": args.examples,
     }
-    return _Run(args, device, settings, Sampling(args.steps, args.solver, args.seed, args.batch_size)), rows
+    return _Run(args, device, settings, sampling), rows
 
 
 def _measured(

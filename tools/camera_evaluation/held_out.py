@@ -19,8 +19,6 @@ from tools.procedural_world.clips import HFOV_RANGE_DEG
 from tools.procedural_world.moves import KINDS
 from tools.procedural_world.rooms import World, build_world
 
-HELD_OUT_SEED = 1_000_003
-"""Of the set; the same that `tools/train_tiny_model.py` keeps out of training."""
 SPEED_WORDS = ("high", "low")
 TURN_SECONDS = 1.5
 """Longest turn: after 30 degrees too little of frame 0 is in sight for even a perfect video to be measured."""
@@ -45,7 +43,10 @@ _MOTIONS = {
     },
 }
 MOTIONS = {kind: motions for kind, motions in _MOTIONS.items() if kind in KINDS}
-"""For each class of motion that the world trains, its motions by name: direction and rotate of the language."""
+"""For each class of motion that the world trains, its motions by name: direction and rotate of the language.
+
+Zooms are not among them: the tracker is given the focal length.
+"""
 
 _PROGRAM_SHARE, _HOLD_SHARE = 0.16, 0.04
 

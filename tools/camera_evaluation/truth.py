@@ -14,7 +14,9 @@ from tools.procedural_world.baking import bake
 from tools.procedural_world.batch import WorldBatch, pack
 from tools.procedural_world.raycaster import cast, pixel_rays, render
 
-_BATCH = 16
+_BATCH = {"cpu": 2}
+"""Clips at once; larger batches of a CPU leave its cache."""
+_LARGE_BATCH = 32
 _SAME_SURFACE = 0.03
 """A pixel shows the surface of frame 0 when its depth there differs by less than this share."""
 
@@ -28,7 +30,7 @@ class Truth:
     depth: Float32[Tensor, "N H W"]
     """z-depth of frame 0 through the pixel centres, scene units."""
     seen: Bool[Tensor, "N F H W"]
-    """Pixels whose surface is in sight in frame 0 too; a model can only invent the others."""
+    """Pixels whose surface stands still and is in sight in frame 0 too; a model can only invent the others."""
 
 
 @torch.no_grad()
@@ -42,8 +44,9 @@ def render_truth(clips: Sequence[HeldOutClip], size: tuple[int, int], device: to
     """
     height, width = size
     frames, depth, seen = [], [], []
-    for first in range(0, len(clips), _BATCH):
-        part = clips[first : first + _BATCH]
+    batch = _BATCH.get(device.type, _LARGE_BATCH)
+    for first in range(0, len(clips), batch):
+        part = clips[first : first + batch]
         worlds = pack([clip.world for clip in part], device)
         c2w = torch.stack([clip.track.c2w for clip in part]).to(device, torch.float32)
         intrinsics = torch.stack([clip.track.intrinsics for clip in part]).to(device, torch.float32)
@@ -64,8 +67,10 @@ def _seen_in_frame_0(
     height, width = start.shape[1:]
     masks = []
     for frame in range(c2w.shape[1]):
-        depth = cast(worlds, c2w[:, frame], intrinsics[:, frame], height, width).depth
-        points = pixel_rays(intrinsics[:, frame], height, width) * depth[:, None]
+        over = frame / max(1, c2w.shape[1] - 1)
+        sight = cast(worlds, c2w[:, frame], intrinsics[:, frame], height, width, over)
+        still = worlds.still[..., 0].gather(1, sight.solid.flatten(1)).view_as(sight.solid)
+        points = pixel_rays(intrinsics[:, frame], height, width) * sight.depth[:, None]
         to_start = invert(c2w[:, 0]) @ c2w[:, frame]
         points = torch.einsum("bij,bjhw->bihw", to_start[:, :3, :3], points) + to_start[:, :3, 3, None, None]
         fx, fy, cx, cy = intrinsics[:, 0, :, None, None].unbind(1)
@@ -73,5 +78,5 @@ def _seen_in_frame_0(
         place = torch.stack((fx * points[:, 0] / z + cx, fy * points[:, 1] / z + cy), dim=-1) * 2 - 1
         there = F.grid_sample(start[:, None], place, mode="nearest", align_corners=False)[:, 0]
         # outside the picture grid_sample gives 0, which is no depth
-        masks.append((there > 0) & ((points[:, 2] - there).abs() < _SAME_SURFACE * there))
+        masks.append(still & (there > 0) & ((points[:, 2] - there).abs() < _SAME_SURFACE * there))
     return torch.stack(masks, dim=1)

@@ -10,16 +10,16 @@ from torch import Tensor
 from camera.track import CameraTrack
 from common.files import require_file
 from common.precision import compute_dtype
-from sampling.denoise import sample
+from sampling.denoise import CameraControl, sample
 from sampling.solvers import make_solver
 from tools.camera_evaluation.held_out import HeldOutClip
 from tools.camera_evaluation.rows import Row
 from tools.procedural_world.live import LiveBatch
 from tools.tiny_dit_data import EncodedClips, Encoders, encode_clips
-from wan.adapter import load_adapter
+from wan.adapters.files import load_adapter
 from wan.config import TaskConfig
 from wan.loading import load_clip, load_dit, load_t5, load_vae
-from wan.model import Tokens, WanModel
+from wan.model import WanModel
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Sampling:
     """With a clip's number it decides the noise, which all rows share."""
     batch: int
     """Clips at once."""
+    force_adapter: bool = False
+    """Take adapters that look untrained."""
 
 
 def load_encoders(folder: Path, task: TaskConfig, device: torch.device) -> Encoders:
@@ -55,13 +57,18 @@ def load_encoders(folder: Path, task: TaskConfig, device: torch.device) -> Encod
     )
 
 
-def load_model(row: Row, task: TaskConfig, device: torch.device) -> WanModel:
-    """The DiT of a row, with its adapter, if it has one, at the row's scale."""
+def load_model(row: Row, task: TaskConfig, device: torch.device, *, force: bool) -> WanModel:
+    """The DiT of a row, with its adapter, if it has one, at the row's scale.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file does not hold the task's DiT, or its adapter, or one that looks untrained, without `force`.
+    """
     dtype = compute_dtype(None, device, torch.bfloat16)
     dit = load_dit(require_file(row.dit, f"the DiT of row {row.name}"), task.dit, device=device, dtype=dtype)
     if row.adapter is not None:
         path = require_file(row.adapter, f"the adapter of row {row.name}")
-        adapter = load_adapter(path, task.dit, device=device, dtype=dtype)
+        adapter = load_adapter(path, task.dit, device=device, dtype=dtype, force=force)
         adapter.camera_scale = row.camera_scale
         dit.attach_adapter(adapter)
     return dit.eval()
@@ -92,7 +99,7 @@ def make_videos(
         return
     assert encoders is not None
     device = next(encoders.vae.parameters()).device
-    dit = load_model(row, task, device) if row.source == "model" else None
+    dit = load_model(row, task, device, force=sampling.force_adapter) if row.source == "model" else None
     for first in range(0, len(clips), sampling.batch):
         part = slice(first, first + sampling.batch)
         shown = frames[part].to(device)
@@ -128,12 +135,12 @@ def _noise(numbers: Sequence[int], like: Tensor, seed: int) -> Tensor:
 def _sampled(
     dit: WanModel, row: Row, clips: EncodedClips, noise: Tensor, task: TaskConfig, sampling: Sampling
 ) -> Tensor:
-    """Latents of a batch; guidance goes from the same tokens without a camera towards those with one."""
+    """Latents of a batch, told of the camera where the row has an adapter."""
     solver = make_solver(sampling.solver, sampling.steps, task.flow_shift)
-    told = _tokens(dit, clips, with_camera=row.adapter is not None)
-    untold = _tokens(dit, clips, with_camera=False) if row.guidance != 1 else None
-    return sample(dit, solver, noise, told, untold, row.guidance, clips.condition, progress=False)
-
-
-def _tokens(dit: WanModel, clips: EncodedClips, *, with_camera: bool) -> Tokens:
-    return dit.prepare(clips.context, clips.clip_features, clips.rays() if with_camera else None)
+    told, control = dit.prepare(clips.context, clips.clip_features), None
+    if dit.adapter is not None:
+        untold, adapter = told, dit.adapter
+        camera = clips.camera(adapter.config.ray_scale)
+        told = dit.prepare(clips.context, clips.clip_features, camera)
+        control = CameraControl(untold, None, adapter.sigma_window, row.guidance)
+    return sample(dit, solver, noise, told, None, 1.0, clips.condition, progress=False, camera=control)
