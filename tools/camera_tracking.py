@@ -129,7 +129,8 @@ def _tracked(
     # OpenCV writes its answer over the guess
     start = (points if guess is None else guess).reshape(-1, 1, 2).copy()
     forward, there, _ = cv2.calcOpticalFlowPyrLK(before, after, origin, start, flags=flags, **_WINDOW)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forward.copy(), origin.copy(), flags=flags, **_WINDOW)
+    forward = forward.reshape(-1, 1, 2)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, forward, origin.copy(), flags=flags, **_WINDOW)
     gap = np.linalg.norm(back.reshape(-1, 2) - points, axis=1)
     good = (there.ravel() == 1) & (again.ravel() == 1) & (gap < BACKWARD_PX)
     return forward.reshape(-1, 2), good

@@ -49,6 +49,7 @@ from tools.camera_evaluation.targets import targets_of
 from tools.camera_evaluation.truth import Truth, render_truth
 from tools.camera_evaluation.videos import Sampling, load_encoders, make_videos
 from tools.procedural_world.clips import WORLD_VERSION
+from tools.procedural_world.parallel import usable_cores
 from tools.tiny_stage import HELD_OUT_SEED, TASK
 
 log = get_logger("evaluation")
@@ -89,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--examples", type=int, default=8, help="clips whose strips and paths are shown")
     add("--batch_size", type=int, default=64, help="clips sampled at once")
     add("--force_adapter", action="store_true", help="take an adapter that looks untrained, with a warning")
-    add("--workers", type=int, default=8, help="processes that track; 0 tracks in this one")
+    add("--workers", type=int, help="processes that track; 0 tracks in this one; default: one per core")
     arguments.add_device(parser)
     return parser
 
@@ -197,7 +198,7 @@ def _measured(
     made = {name: row for name, row in known.items() if row is not None}
     if missing:
         truth = render_truth(clips, TASK.size, run.device)
-        pool = tracking_pool(run.args.workers)
+        pool = tracking_pool(usable_cores() if run.args.workers is None else run.args.workers)
         for row, found in _make_rows(run, missing, clips, commands, examples, truth, pool):
             save_row(run.file_of(row), found, prints[row.name])
             made[row.name] = found
@@ -225,7 +226,7 @@ def _make_rows(
         batches = make_videos(row, clips, commands[row.command], truth.frames, encoders, TASK, run.sampling)
         videos = torch.cat([batch.cpu() for batch in progress(batches, f"videos of {row.name}", unit="batch")])
         log.info("%s: %d videos in %.1f s", row.name, len(videos), time.monotonic() - began)
-        started = start_measuring(videos, truth, intrinsics, examples, pool)
+        started = start_measuring(videos, truth, intrinsics, examples, pool, run.device)
         if waiting is not None:
             yield waiting[0], waiting[1].finish()
         waiting = row, started

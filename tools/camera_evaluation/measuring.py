@@ -78,6 +78,7 @@ def start_measuring(
     intrinsics: Float64[Tensor, "N F 4"],
     examples: Sequence[int],
     pool: Executor | None,
+    device: torch.device,
 ) -> Measurement:
     """Hand the videos to the trackers and compare the pictures meanwhile.
 
@@ -87,6 +88,7 @@ def start_measuring(
         intrinsics: normalised, of the clips.
         examples: numbers of the clips to keep strips of.
         pool: of `tracking_pool`.
+        device: compares the pictures.
     """
     jobs = (
         (video.numpy(), depth.numpy(), lens.numpy())
@@ -94,7 +96,7 @@ def start_measuring(
     )
     cameras = map(_track, jobs) if pool is None else map(_as_camera, pool.map(_track_arrays, jobs))
     shown = torch.linspace(0, videos.shape[1] - 1, STRIP_FRAMES).round().long()
-    return Measurement(cameras, *psnr(videos, truth.frames, truth.seen), videos[list(examples)][:, shown])
+    return Measurement(cameras, *psnr(videos, truth.frames, truth.seen, device), videos[list(examples)][:, shown])
 
 
 _Job = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -117,13 +119,17 @@ def _as_camera(arrays: _Job) -> TrackedCamera:
 
 
 def psnr(
-    videos: UInt8[Tensor, "N F H W 3"], truth: UInt8[Tensor, "N F H W 3"], seen: Bool[Tensor, "N F H W"]
+    videos: UInt8[Tensor, "N F H W 3"],
+    truth: UInt8[Tensor, "N F H W 3"],
+    seen: Bool[Tensor, "N F H W"],
+    device: torch.device,
 ) -> tuple[Float64[Tensor, "N"], Float64[Tensor, "N"]]:
     """Peak signal-to-noise ratio of each clip over its frames after the first, 10 log10(255^2 / mean square), in dB.
 
     Args:
         videos, truth: levels 0 to 255.
         seen: pixels that count in the second result.
+        device: computes.
 
     Returns:
         of all pixels, and of those in `seen`; NaN where nothing differs or nothing counts.
@@ -131,12 +137,12 @@ def psnr(
     ratios = []
     for first in range(0, len(videos), _PSNR_BATCH):
         part = slice(first, first + _PSNR_BATCH)
-        error = (videos[part, 1:].float() - truth[part, 1:].float()).square().mean(dim=-1)
-        weight = seen[part, 1:].float()
-        sums = [mean.sum(dim=(1, 2, 3)).double() for mean in (error * weight, weight)]
+        made, true, counts = (tensor[part, 1:].to(device).float() for tensor in (videos, truth, seen))
+        error = (made - true).square().mean(dim=-1)
+        sums = [mean.sum(dim=(1, 2, 3)).double() for mean in (error * counts, counts)]
         squares = torch.stack((error.mean(dim=(1, 2, 3)).double(), sums[0] / sums[1]))
         ratios.append(torch.where(squares > 0, 10 * torch.log10(255**2 / squares), torch.nan))
-    of_all, of_seen = torch.cat(ratios, dim=1)
+    of_all, of_seen = torch.cat(ratios, dim=1).cpu()
     return of_all, of_seen
 
 

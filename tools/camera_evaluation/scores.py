@@ -29,7 +29,7 @@ METRICS = {
     "static_deg": "residual motion of cameras that were told to stand, degrees",
     "failed_last": "share of clips whose last frame was not tracked",
     "failed_frames": "share of frames that were not tracked",
-    "start_frames": "error of the time at which a move starts, frames without sign",
+    "start_frames": "error of the time at which a move of a program starts, frames without sign",
     "stop_frames": "the same of its stop",
     "psnr_db": "PSNR against the rendered truth, dB",
     "psnr_seen_db": "the same of the pixels whose surface frame 0 shows, dB",
@@ -46,7 +46,7 @@ class ClipScore:
     """By METRICS; NaN where the command leaves a value undefined. Of several moves in a clip, their mean."""
     checks: tuple[SegmentCheck, ...]
     onsets_commanded: int
-    """Starts and stops that the command has within the clip."""
+    """Starts and stops that the command of a program has within the clip."""
     onsets_measured: int
     """Those of them that the video has too."""
 
@@ -62,8 +62,9 @@ def _score(clip: HeldOutClip, command: CameraTrack, row: MeasuredRow, index: int
     measured = replace(command, c2w=row.c2w[index])
     still = clip.kind == "hold"
     checks = () if still else tuple(check_segments(clip.moves, command, measured))
-    told = () if still else check_segments(clip.moves, command, command)
-    onsets = [_onsets(some) for some in (told, checks)]
+    timed = clip.kind == "program"
+    told = check_segments(clip.moves, command, command) if timed else ()
+    onsets = [_onsets(some) for some in (told, checks if timed else ())]
     ends = torch.tensor([0, -1])
     found = row.found[index]
     values = {
@@ -79,8 +80,8 @@ def _score(clip: HeldOutClip, command: CameraTrack, row: MeasuredRow, index: int
         "static_deg": static_score(measured.c2w) if still else math.nan,
         "failed_last": float(not found[-1]),
         "failed_frames": float((~found[1:]).double().mean()),
-        "start_frames": _mean([abs(check.start_error) for check in checks]),
-        "stop_frames": _mean([abs(check.stop_error) for check in checks]),
+        "start_frames": _mean([abs(check.start_error) for check in checks]) if timed else math.nan,
+        "stop_frames": _mean([abs(check.stop_error) for check in checks]) if timed else math.nan,
         "psnr_db": float(row.psnr[index]),
         "psnr_seen_db": float(row.psnr_seen[index]),
     }

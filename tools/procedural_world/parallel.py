@@ -26,7 +26,7 @@ def run_each(
         yield from map(function, items)
         return
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(_usable_cores(), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(usable_cores(), initializer=torch.set_num_threads, initargs=(1,))
     try:
         for done in as_completed([pool.submit(function, item) for item in items]):
             yield done.result()
@@ -35,6 +35,6 @@ def run_each(
         torch.set_num_threads(threads)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use, which a container or `taskset` limits."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
