@@ -161,6 +161,8 @@ def plan(args: argparse.Namespace) -> Job:
     wanted = track is not None and args.camera_scale
     adapter = find_adapter(args.camera_adapter, args.lora_weight, args.dit, task) if wanted else None
     scale = args.camera_scale if adapter is None else scale_of(adapter, args.camera_scale, args.camera_compat)
+    if track is not None and not scale:
+        _warn_of_unused(args, ("camera_sigma", "camera_guidance"), "the camera is off")
     video = video_path(args.save_path, seed, args.output_type == "images")
     fp8 = arguments.fp8_mode(args.fp8, args.fp8_scaled)
     check_weights(task, files, fp8, args.lora_weight, adapter, args.force_adapter)
@@ -202,14 +204,21 @@ def _compile_camera(args: argparse.Namespace, pictures: "Pictures") -> "CameraTr
         )
     if args.no_camera or not has_camera(args.prompt):
         reason = "--no_camera was given" if args.no_camera else "the prompt has no camera"
-        for flag in ("camera_adapter", "camera_sigma", "camera_compat", "intrinsics"):
-            if getattr(args, flag) is not None:
-                log.warning("--%s is not used: %s", flag, reason)
+        _warn_of_unused(
+            args, ("camera_adapter", "camera_sigma", "camera_guidance", "camera_compat", "intrinsics"), reason
+        )
         return None
     height, width = pictures.source_size
     lens = arguments.lens_of(args)
     intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(width / height, lens)
     return compile_track(args.prompt, pictures, args.fps, intrinsics)
+
+
+def _warn_of_unused(args: argparse.Namespace, flags: Sequence[str], reason: str) -> None:
+    unset = {"camera_guidance": 1.0}
+    for flag in flags:
+        if getattr(args, flag) != unset.get(flag):
+            log.warning("--%s is not used: %s", flag, reason)
 
 
 def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:

@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag in ("network_dim", "network_dropout"):
         if config.network_module is None and getattr(config, flag) is not None:
             log.warning("--%s is not used: there is no --network_module", flag)
+    for flag in ("adapter", "adapter_args", "adapter_learning_rate"):
+        if args.no_camera and getattr(config, flag) is not None:
+            log.warning("--%s is not used: --no_camera was given", flag)
     require_writable(config.output_dir, "--output_dir")
     dit_file = model_path(args.dit, task.weights.dit, "dit")
     for flag in ("network_weights", "camera_adapter", "resume"):

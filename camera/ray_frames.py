@@ -1,8 +1,11 @@
 """A rigid frame for every ray: what attention between rays of several cameras is made relative to.
 
 The frame of a ray has its origin in the camera's centre, its z axis along the ray, and its x axis as near to the
-camera's right as that allows, so y points down (the ray frames of UCPE, arXiv 2512.07237). Nothing of it depends on
-where the world's origin is once it is compared with another: T_i^-1 T_j is the pose of ray j as ray i sees it.
+camera's right as that allows, so y points down. Nothing of it depends on where the world's origin is once it is
+compared with another: T_i^-1 T_j is the pose of ray j as ray i sees it.
+
+After UCPE (arXiv 2512.07237), whose ray frames have the same origin and z axis, but x across the ray and the camera's y
+axis. The two are one on the picture's middle row and column, and elsewhere differ by a turn about the ray.
 """
 
 import torch

@@ -12,7 +12,7 @@ from common.streaming import stream_tensors
 from common.tensor_headers import Header, TensorEntry
 from common.weights import Misfit, compare_tensors
 from wan.adapters.build import build_adapter
-from wan.adapters.files import adapter_facts
+from wan.adapters.files import adapter_facts, looks_trained
 from wan.clip import CLIPVision
 from wan.config import WAN_CONFIGS, TaskConfig
 from wan.fork_camera import examine_fork_camera
@@ -98,14 +98,11 @@ def describe_adapter(header: Header) -> dict[str, Any]:
     facts = adapter_facts(header)
     with torch.device("meta"):
         adapter = build_adapter(*facts)
-    ours = {id(layer.weight) for layer in adapter.output_layers()}
-    names = [name for name, weight in adapter.named_parameters() if id(weight) in ours]
-    outputs = {name: header.entries[name] for name in names if name in header.entries}
     return {
         "design": facts.config.design,
         "version": header.metadata.get("version"),
         "convention": header.metadata.get("convention"),
         "made for": f"a DiT of width {facts.dit_dim} with {facts.dit_layers} blocks",
         "blocks": list(facts.config.blocks),
-        "looks_trained": any(bool(value.any()) for _, value in stream_tensors(outputs, "cpu")),
+        "looks_trained": looks_trained(adapter, header.entries),
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.files import atomic_path
 from sampling.solvers import apply_flow_shift
@@ -95,8 +96,7 @@ class DiTRun:
     def _follow(self) -> None:
         # a young average forgets faster, or it would remember the first weights
         weight = 1.0 - min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        for average, parameter in zip(self.average, self.parameters, strict=True):
-            average.lerp_(parameter.detach(), weight)
+        get_ema_multi_avg_fn(1.0 - weight)(self.average, [parameter.detach() for parameter in self.parameters], 0)
 
     @torch.no_grad()
     def swap_average(self) -> None:

@@ -31,7 +31,7 @@ def train_vae(args: argparse.Namespace, device: torch.device) -> None:
     """Train, then write vae.safetensors, the loss curve and reconstructions of held-out clips."""
     vae = WanVAE(TASK.vae)
     initialise_vae(vae, args.seed)
-    vae = vae.to(device)
+    vae = vae.to(device).channels_last()
     run = Run(vae, torch.optim.AdamW(vae.parameters(), lr=args.learning_rate, betas=(0.9, 0.99)))
     if args.compile:
         vae.encoder.compile()

@@ -59,7 +59,10 @@ class TrainingConfig:
         choices=("v2", "cross", "plucker", "v1"),
     )
     adapter_args: Sequence[str] | None = option(
-        None, "sizes of a new adapter, e.g. inner_dim=320 blocks=0:10 hidden_dim=512", nargs="*", metavar="KEY=VALUE"
+        None,
+        "sizes of a new adapter, e.g. inner_dim=256 num_heads=2 blocks=0:10; see docs/adapters.md",
+        nargs="*",
+        metavar="KEY=VALUE",
     )
     force_adapter: bool = option(False, "take a --camera_adapter that looks untrained or of another convention")
     camera_dropout: float = option(0.1, "chance, for each clip of a batch, of training without its camera", type=float)
@@ -90,6 +93,9 @@ class TrainingConfig:
         None, "arguments of the optimizer, e.g. weight_decay=0.01 betas=(0.9,0.99)", nargs="*", metavar="KEY=VALUE"
     )
     learning_rate: float = option(2e-6, "learning rate of everything that is trained", type=float)
+    adapter_learning_rate: float | None = option(
+        None, "that of the camera adapter; default: --learning_rate", type=float
+    )
     max_grad_norm: float = option(1.0, "longest gradient, over all parameters; 0 does not clip", type=float)
     lr_scheduler: str = option("constant", "course of the learning rate", choices=SCHEDULERS)
     lr_warmup_steps: int | float = option(
@@ -152,9 +158,9 @@ class TrainingConfig:
             raise ValueError(f"--seed {self.seed}: must be below 2**63")
 
     def _check_numbers(self) -> None:
-        for flag in ("network_alpha", "learning_rate", "discrete_flow_shift", "sigmoid_scale"):
+        for flag in ("network_alpha", "learning_rate", "adapter_learning_rate", "discrete_flow_shift", "sigmoid_scale"):
             value = getattr(self, flag)
-            if not (value > 0 and math.isfinite(value)):
+            if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"--{flag} {value}: a positive number is needed")
         if not 0.0 <= (self.network_dropout or 0.0) < 1.0:
             raise ValueError(f"--network_dropout {self.network_dropout}: a chance from 0 to below 1 is needed")

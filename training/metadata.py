@@ -65,6 +65,7 @@ def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:
         "ss_training_started_at": facts.started_at,
         "ss_output_name": config.output_name,
         "ss_learning_rate": config.learning_rate,
+        "ss_adapter_learning_rate": config.adapter_learning_rate,
         "ss_num_batches_per_epoch": facts.batches_per_epoch,
         "ss_num_epochs": facts.total_epochs,
         "ss_gradient_checkpointing": config.gradient_checkpointing,

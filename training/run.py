@@ -77,6 +77,8 @@ def prepare_run(
     trainable = collect_trainable(dit, network, adapter, config.trainable_modules)
     set_trainable((dit, network, adapter), trainable)
     same_start([item.parameter for item in trainable], accelerator)
+    if adapter is not None:
+        _warn_of_window(adapter.sigma_window, config.sigma_range)
 
     layout = Layout(accelerator.num_processes, config.gradient_accumulation_steps, accelerator.process_index)
     counters = _start(config, accelerator, batches)
@@ -115,6 +117,16 @@ def prepare_run(
     return Run(
         config, accelerator, dit, adapter is not None, trainable, layout, counters, total_steps, state, loader, writer
     )
+
+
+def _warn_of_window(window: tuple[float, float], drawn: tuple[float, float]) -> None:
+    """Where the adapter does not act it does not learn."""
+    if drawn[0] < window[0] or drawn[1] > window[1]:
+        log.warning(
+            "the camera adapter acts at noise levels from %g to %g alone, but levels from %g to %g are trained: the "
+            "others teach it nothing; give --min_timestep %g --max_timestep %g to train it alone",
+            *(*window, *drawn, 1000 * window[0], 1000 * window[1]),
+        )
 
 
 def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, adapter: CameraAdapter | None) -> None:
@@ -167,7 +179,8 @@ def _make_state(
     total_steps: int,
 ) -> Stateful:
     """The optimizer over the trainable list and its scheduler, with what `--resume` holds in all of them."""
-    groups = parameter_groups(trainable, config.learning_rate)
+    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate)
+    wanted = {group["part"]: group["lr"] for group in groups}
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device
     )
@@ -175,11 +188,13 @@ def _make_state(
     state = Stateful(dit, network, adapter, trainable, optimizer, scheduler, accelerator.scaler)
     if config.resume is not None:
         load_state(config.resume, state)
-        stored = optimizer.param_groups[0]["initial_lr"]
-        if stored != config.learning_rate:
-            log.warning(
-                "--learning_rate %g is ignored: the resumed run goes on with its own, %g", config.learning_rate, stored
-            )
+        for group in optimizer.param_groups:
+            part, stored = group["part"], group["initial_lr"]
+            if stored != wanted[part]:
+                log.warning(
+                    "the learning rate %g of the %s is ignored: the resumed run goes on with its own, %g",
+                    *(wanted[part], part, stored),
+                )
     return state
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,13 +75,22 @@ def set_trainable(modules: Sequence[nn.Module | None], trainable: Sequence[Train
         item.parameter.requires_grad_(True)
 
 
-def parameter_groups(trainable: Sequence[Trainable], learning_rate: float) -> list[dict[str, object]]:
-    """The optimizer's groups, one for each part that has any, with that part's name under `part`."""
-    groups: list[dict[str, object]] = []
+def parameter_groups(
+    trainable: Sequence[Trainable], learning_rate: float, adapter_learning_rate: float | None = None
+) -> list[dict[str, Any]]:
+    """The optimizer's groups, one for each part that has any, with that part's name under `part`.
+
+    Args:
+        trainable: of `collect_trainable`.
+        learning_rate: of every part.
+        adapter_learning_rate: of the adapter, where it is another.
+    """
+    rates = {} if adapter_learning_rate is None else {ADAPTER: adapter_learning_rate}
+    groups: list[dict[str, Any]] = []
     for part in (LORA, ADAPTER, DIT):
         parameters = [item.parameter for item in trainable if item.part == part]
         if parameters:
-            groups.append({"params": parameters, "lr": learning_rate, "part": part})
+            groups.append({"params": parameters, "lr": rates.get(part, learning_rate), "part": part})
     return groups
 
 

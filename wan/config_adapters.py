@@ -63,7 +63,19 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True)
-class RelativeConfig(AdapterConfig):
+class RaysConfig(AdapterConfig):
+    """What the designs that read Plücker maps have."""
+
+    rays_of: Literal["group", "last"] = "group"
+    """Whose rays a latent frame has: those of its four video frames, or four times the last one's (for comparison)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.rays_of in ("group", "last"), f"{self._name}.rays_of {self.rays_of!r}: expected group or last")
+
+
+@dataclass(frozen=True)
+class RelativeConfig(RaysConfig):
     """v2: attention relative to rays, beside self-attention, and a fine Plücker branch at the patches."""
 
     design: ClassVar[str] = "v2"
@@ -110,7 +122,7 @@ class RelativeConfig(AdapterConfig):
 
 
 @dataclass(frozen=True)
-class CrossConfig(AdapterConfig):
+class CrossConfig(RaysConfig):
     """cross: cross-attention from video tokens to ray tokens, latent frame by latent frame."""
 
     design: ClassVar[str] = "cross"
@@ -147,7 +159,7 @@ class CrossConfig(AdapterConfig):
 
 
 @dataclass(frozen=True)
-class PluckerConfig(AdapterConfig):
+class PluckerConfig(RaysConfig):
     """plucker: Plücker maps added to the video tokens once, after the patch embedding."""
 
     design: ClassVar[str] = "plucker"

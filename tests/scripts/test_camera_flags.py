@@ -68,6 +68,16 @@ def test_what_cannot_be_meant_is_refused(models, weights, photo, tmp_path, fork_
     assert generate(models, weights, photo, tmp_path / "v.mp4", "A room.", "--no_camera") == 0
 
 
+@pytest.mark.parametrize(("prompt", "more"), [("A room.", []), (caption("right"), ["--camera_scale", 0])])
+def test_what_only_a_camera_can_use_is_said_to_be_unused(models, weights, photo, tmp_path, capsys, prompt, more):
+    given = ["--output_type", "latent", "--camera_guidance", 2, "--camera_sigma", 0.5, 1, *more]
+    assert generate(models, weights, photo, tmp_path / "v.mp4", prompt, *given) == 0
+    said = capsys.readouterr().err
+    assert "--camera_guidance is not used" in said and "--camera_sigma is not used" in said
+    assert generate(models, weights, photo, tmp_path / "v.mp4", prompt, "--output_type", "latent", *more) == 0
+    assert "is not used" not in capsys.readouterr().err
+
+
 def test_an_untrained_adapter_is_refused_unless_forced(models, weights, photo, tmp_path, capsys):
     from wan.adapters.build import build_adapter
     from wan.adapters.files import save_adapter
@@ -77,7 +87,8 @@ def test_an_untrained_adapter_is_refused_unless_forced(models, weights, photo, t
     save_adapter(tmp_path / "a.safetensors", build_adapter(task.adapter, task.dit.dim, task.dit.num_layers), {})
     given = ["--camera_adapter", tmp_path / "a.safetensors"]
     assert generate(models, weights, photo, tmp_path / "v.mp4", caption("right"), *given) == 2
-    assert "never trained" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "never trained" in said and "encoding" not in said, "before anything slow is done"
     forced = latent(models, weights, photo, tmp_path, *given, "--force_adapter")
     assert torch.equal(forced, latent(models, weights, photo, tmp_path, "--camera_scale", 0))
 

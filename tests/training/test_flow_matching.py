@@ -1,5 +1,7 @@
 """Flow matching: distributions of the noise level, the straight path, the loss."""
 
+import math
+
 import pytest
 import torch
 
@@ -48,6 +50,15 @@ def test_shift_is_the_shifted_sigmoid() -> None:
     shifted = draw("shift", flow_shift=3.0)
     torch.testing.assert_close(shifted, 3 * plain / (1 + 2 * plain))
     assert shifted.median().item() == pytest.approx(0.75, abs=0.005)
+
+
+@pytest.mark.parametrize(("flow_shift", "share"), [(1.0, 0.083), (4.0, 0.5), (5.0, 0.588)])
+def test_shift_is_a_logit_normal_biased_to_high_noise(flow_shift: float, share: float) -> None:
+    """A flow shift adds its logarithm to the logit: 4 puts half of the draws above sigma 0.8 = logistic(ln 4)."""
+    sigmas = sample_sigmas("shift", 20000, torch.Generator().manual_seed(0), flow_shift)
+    assert sigmas.logit().mean().item() == pytest.approx(math.log(flow_shift), abs=0.03)
+    assert sigmas.logit().std().item() == pytest.approx(1.0, abs=0.03)
+    assert (sigmas >= 0.8).float().mean().item() == pytest.approx(share, abs=0.015)
 
 
 @pytest.mark.parametrize("sampling", ["sigma", "uniform", "sigmoid", "shift"])

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from common.weights import read_metadata, read_tensors
 from networks.lora_wan import create_network
-from tests.training.tiny_run import DIT, RandomSet, launch, make_adapter, make_config, make_dit, make_networks, run
+from tests.training.tiny_run import (
+    ADAPTER,
+    DIT,
+    RandomSet,
+    launch,
+    make_adapter,
+    make_config,
+    make_dit,
+    make_networks,
+    run,
+)
 from training.loop import train
 from training.setup import make_accelerator
 from wan.adapters.files import load_adapter
@@ -129,6 +139,35 @@ def test_resuming_what_is_finished_warns(tmp_path: Path, caplog: pytest.LogCaptu
     assert summary.loss is None and summary.steps == 4
     assert "--max_train_epochs" in caplog.text
     assert len(losses(tmp_path)) == 4
+
+
+def test_the_adapter_has_a_learning_rate_of_its_own_and_keeps_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At a rate that is all but zero it stays where it is, while the LoRA moves."""
+    config = make_config(
+        tmp_path, adapter_learning_rate=1e-12, save_state=True, max_train_steps=2, max_train_epochs=None
+    )
+    _, network, adapter = trained = make_networks(config)
+    before = {key: value.clone() for key, value in adapter.state_dict().items()}
+    train(config, Accelerator(), *trained, RandomSet(3))
+    assert all(torch.allclose(value, before[key], atol=1e-9) for key, value in adapter.state_dict().items())
+    assert any(parameter.abs().max() > 1e-3 for name, parameter in network.named_parameters() if "lora_up" in name)
+    run(dataclasses.replace(config, resume=str(tmp_path / "run-state"), adapter_learning_rate=1.0), RandomSet(3))
+    assert "the learning rate 1 of the adapter is ignored" in caplog.text and "of the lora is" not in caplog.text
+
+
+def test_levels_that_teach_the_adapter_nothing_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = make_config(tmp_path, max_train_steps=1, max_train_epochs=None)
+    dit, network, _ = make_networks(config)
+    adapter = make_adapter(config=dataclasses.replace(ADAPTER, sigma_window=(0.5, 1.0)))
+    train(config, Accelerator(), dit, network, adapter, RandomSet(1))
+    assert "--min_timestep 500 --max_timestep 1000" in caplog.text
+    caplog.clear()
+    adapter = make_adapter(config=dataclasses.replace(ADAPTER, sigma_window=(0.5, 1.0)))
+    dit, network, _ = make_networks(config)
+    train(dataclasses.replace(config, min_timestep=600), Accelerator(), dit, network, adapter, RandomSet(1))
+    assert "acts at noise levels" not in caplog.text
 
 
 def test_resuming_takes_steps_again_without_counting_them_twice(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_parts_and_names() -> None:
     assert [item.name for item in trainable if item.part == "dit"] == ["dit.blocks.1.modulation"]
     assert "lora.lora_unet_blocks_0_self_attn_q.lora_down.weight" in {item.name for item in trainable}
     assert [group["part"] for group in parameter_groups(trainable, 1.0)] == ["lora", "adapter", "dit"]
+    for adapters_own, rates in ((None, [0.5, 0.5, 0.5]), (0.25, [0.5, 0.25, 0.5])):
+        assert [group["lr"] for group in parameter_groups(trainable, 0.5, adapters_own)] == rates
     assert describe(trainable).endswith("dit: 1 tensors, 192 parameters")
 
 

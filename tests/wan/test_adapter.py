@@ -252,6 +252,20 @@ def test_finer_rays_are_asked_for_and_read(design: str):
         run(model, given, given.camera)
 
 
+@pytest.mark.parametrize("design", ["v2", "cross", "plucker"])
+def test_rays_of_the_group_or_of_its_last_frame_are_read(design: str):
+    config, given = ADAPTERS[design], inputs()
+    early, late = (given.camera._replace(rays=given.camera.rays.clone()) for _ in range(2))
+    early.rays[:, :, :18] += 0.3
+    late.rays[:, :, 18:] += 0.3
+    for rays_of, seen in (("group", (True, True)), ("last", (False, True))):
+        model = with_adapter(design, trained_adapter(with_arguments(config, [f"rays_of={rays_of}"])))
+        plain = run(model, given, given.camera)
+        assert (tuple(not torch.equal(run(model, given, camera), plain) for camera in (early, late))) == seen
+    with pytest.raises(ValueError, match="rays_of 'first': expected group or last"):
+        with_arguments(config, ["rays_of=first"])
+
+
 def test_an_adapter_of_another_model_is_refused():
     with pytest.raises(ValueError, match="width 64"):
         small_model().attach_adapter(build_adapter(ADAPTERS["v2"], 64, 3))

@@ -23,7 +23,6 @@ from tools.procedural_world.rooms import World
 
 _BOXES, _SPHERES = 8, 4
 """Places for solids in every batch, enough for nearly all, so that shapes seldom change."""
-_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,7 @@ class LiveClips:
         self.next_clip = first
         # forking would copy a process that already holds a CUDA context
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
+        self._ahead = 2 * workers
         self._queue: deque[Future[list[_Planned]]] = deque()
         self._asked = first
 
@@ -129,7 +129,7 @@ class LiveClips:
     def _planned(self) -> list[_Planned]:
         if self._pool is None:
             return _plan(*self._arguments(self.next_clip))
-        while len(self._queue) < _AHEAD:
+        while len(self._queue) < self._ahead:
             self._queue.append(self._pool.submit(_plan, *self._arguments(self._asked)))
             self._asked += self.batch
         return self._queue.popleft().result()

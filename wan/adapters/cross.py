@@ -100,7 +100,7 @@ class CrossAdapter(CameraAdapter):
         """See `CameraAdapter.prepare`."""
         grid = self.check_rays(camera)
         first, second = linear_layers(self.ray_embedding)
-        patches = ray_patches(camera.rays.to(first.weight.device), self.sizes.patch_size[0])
+        patches = ray_patches(camera.rays.to(first.weight.device), self.sizes.patch_size[0], self.sizes.rays_of)
         rays = linear_float32(second, nn.functional.gelu(linear_float32(first, patches)))
         pairs = self.sizes.inner_dim // self.sizes.num_heads // 4
         rope = rotary_table(grid[1:], (pairs, pairs), self.sizes.rope_theta, rays.device)

@@ -102,8 +102,6 @@ def load_adapter(
         # what a forced file of the fork lacks starts as in a new adapter, where it adds nothing
         placed = {**build_adapter(*opened.facts).to(device, dtype).state_dict(), **placed}
     assign_tensors(adapter, placed, "the camera adapter", path)
-    if not adapter.is_trained():
-        _refuse_unless(force, f"{path} was never trained: it changes nothing. Pass another --camera_adapter")
     return adapter
 
 
@@ -118,7 +116,10 @@ class OpenedAdapter(NamedTuple):
 
 
 def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -> OpenedAdapter:
-    """Look at an adapter's file: all of `load_adapter` but the data; see there for the arguments and the errors."""
+    """Look at an adapter's file; see `load_adapter` for the arguments and the errors.
+
+    Of the data, output layers are read until one has left its zero start.
+    """
     header = read_header(path)
     facts, entries = _open_fork(header, force) if is_fork_file(header) else _open_own(header, force)
     if (facts.dit_dim, facts.dit_layers) != (dit_config.dim, dit_config.num_layers):
@@ -131,7 +132,22 @@ def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -
         adapter = build_adapter(*facts)
     may_lack = adapter.state_dict() if is_fork_file(header) and force else {}
     check_fit(adapter, {**may_lack, **entries}, "the camera adapter", path)
+    if not looks_trained(adapter, entries):
+        _refuse_unless(force, f"{path} was never trained: it changes nothing. Pass another --camera_adapter")
     return OpenedAdapter(facts, adapter, entries)
+
+
+def looks_trained(adapter: CameraAdapter, entries: Mapping[str, TensorEntry]) -> bool:
+    """Whether an output layer in a file has left its zero start.
+
+    Args:
+        adapter: that the file is for, perhaps on the meta device.
+        entries: of the file.
+    """
+    ours = {id(layer.weight) for layer in adapter.output_layers()}
+    names = [name for name, weight in adapter.named_parameters() if id(weight) in ours]
+    outputs = {name: entries[name] for name in names if name in entries}
+    return any(bool(value.any()) for _, value in stream_tensors(outputs, "cpu"))
 
 
 def is_fork_file(header: Header) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from camera.network_input import CameraInput
+from camera.plucker import FRAMES_PER_LATENT
 from wan.blocks import CameraBranch, LayerNorm, RMSNorm
 from wan.config import AdapterConfig
 from wan.config_adapters import PATCH, RAY_CHANNELS
@@ -152,8 +153,17 @@ class CameraAdapter(nn.Module):
         return grid
 
 
-def ray_patches(rays: Tensor, side: int) -> Tensor:
-    """[B, f, c, h, w] -> [B, f, h / side, w / side, c * side * side]: the rays of each patch, in float32."""
+def ray_patches(rays: Tensor, side: int, rays_of: str) -> Tensor:
+    """[B, f, c, h, w] -> [B, f, h / side, w / side, c * side * side]: the rays of each patch, in float32.
+
+    Args:
+        rays: Plücker maps, grouped per latent frame.
+        side: rows and columns of a patch.
+        rays_of: `group` as they are; `last` puts those of the last video frame in the place of all four.
+    """
+    if rays_of == "last":
+        rays = rays.unflatten(2, (FRAMES_PER_LATENT, -1))[:, :, -1:].expand(-1, -1, FRAMES_PER_LATENT, -1, -1, -1)
+        rays = rays.flatten(2, 3)
     patches = rays.float().unflatten(4, (-1, side)).unflatten(3, (-1, side))
     return patches.permute(0, 1, 3, 5, 2, 4, 6).flatten(4)
 

@@ -98,7 +98,7 @@ class RelativeAdapter(CameraAdapter):
     def __init__(self, config: RelativeConfig, dit_dim: int, layers: int) -> None:
         super().__init__(config, dit_dim, layers)
         self.sizes = config
-        self.fine = FineBranch(config.hidden_dim, config.fine_scale, dit_dim) if config.hidden_dim else None
+        self.fine = FineBranch(config, dit_dim) if config.hidden_dim else None
         self.layers = nn.ModuleList(RayAttention(config, dit_dim) for _ in config.blocks)
         self.reset_parameters()
 
