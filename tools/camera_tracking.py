@@ -92,6 +92,8 @@ def _corners(grey: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 def _lift(corners: np.ndarray, depth: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """[N, 3] points of the first camera's space."""
+    if len(corners) == 0:
+        return np.zeros((0, 3))
     # centres of the small pixels, in whole numbers, for the centres of the enlarged ones
     small = (corners + 0.5) / ENLARGE - 0.5
     inverse = cv2.remap(
