@@ -238,7 +238,7 @@ def test_ratios_pair_the_clips(few, scale):
 
 def obedient_errors(clips, degrees):
     """Scores with a rotation error that grows with the number of the clip."""
-    template = {name: math.nan for name in METRICS}
+    template = dict.fromkeys(METRICS, math.nan)
     return [_Score(clip, {**template, "rotation_last_deg": degrees * (1 + clip.number)}) for clip in clips]
 
 
