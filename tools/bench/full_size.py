@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +66,17 @@ def dit_shapes(config: DiTConfig) -> dict[str, torch.Size]:
     """Official names and shapes of a DiT."""
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in WanModel(config).state_dict().items()}
+
+
+def random_dit(config: DiTConfig, device: torch.device, dtype: torch.dtype, seed: int) -> WanModel:
+    """A DiT of random weights that were never in a file or in host memory; frozen, in eval mode."""
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.device("meta"):
+        model = WanModel(config)
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    state = {key: random_tensor(key, shape, device, dtype, generator) for key, shape in shapes.items()}
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
 
 
 def t5_shapes(config: T5Config) -> dict[str, torch.Size]:
@@ -151,6 +164,52 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
     torch.cuda.reset_peak_memory_stats(device)
     yield result
     result["gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a piece of work takes, on a GPU by its own clock."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end) / 1e3
+
+
+def race(
+    works: Mapping[str, Callable[[], object]], warmup: int, repeats: int, device: torch.device
+) -> dict[str, dict[str, float]]:
+    """Each work in turn, again and again; median, least and most milliseconds of the timed rounds, and memory.
+
+    Args:
+        works: by their names.
+        warmup: rounds that are not timed.
+        repeats: rounds that are timed.
+        device: whose clock and memory are read.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    peaks: dict[str, float] = {}
+    for index in range(warmup + repeats):
+        for name, work in works.items():
+            with peak_memory(device) as peak:
+                seconds = seconds_of(work, device)
+            peaks[name] = peak.get("gib", 0.0)
+            if index >= warmup:
+                taken[name].append(1e3 * seconds)
+    return {
+        name: {"ms": statistics.median(times), "least": min(times), "most": max(times), "peak_gib": peaks[name]}
+        for name, times in taken.items()
+    }
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What a measurement was made on, and when."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
 def agreement(one: Tensor, other: Tensor) -> dict[str, float]:
