@@ -11,7 +11,6 @@ median of those that are. Memory is the largest that was allocated while nothing
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,17 +28,15 @@ from camera.language import Move
 from camera.network_input import CameraInput, camera_input
 from camera.trajectory import compile as compile_moves
 from common import arguments, cli
-from common.logs import get_logger, setup_logging
+from common.logs import setup_logging
 from common.precision import pick_device
 from networks.lora_wan import create_network
-from tools.bench.full_size import dit_inputs, machine, peak_memory, race, random_dit
+from tools.bench.full_size import add_rounds, dit_inputs, machine, peak_memory, race, random_dit, report
 from wan.adapters.build import build_adapter
 from wan.adapters.interface import CameraAdapter
 from wan.config import ADAPTER_CONFIGS, WAN_CONFIGS, AdapterConfig
 from wan.model import Tokens, WanModel
 from wan.rope import rotary_table
-
-log = get_logger("bench_adapters")
 
 NONE = "none"
 """The name of the DiT without an adapter."""
@@ -56,11 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--designs", nargs="+", choices=list(ADAPTER_CONFIGS), default=list(ADAPTER_CONFIGS), help="of the adapter")
     add("--grid", type=int, nargs=3, default=[21, 60, 104], metavar=("F", "H", "W"), help="latent grid")
     add("--rank", type=int, default=64, help="of the LoRA")
-    add("--warmup", type=int, default=2, help="rounds that are not timed")
-    add("--repeats", type=int, default=5, help="rounds that are timed")
     add("--tiny", action="store_true", help="the networks of i2v-tiny on a small grid")
-    add("--output", metavar="PATH", help="file that the JSON lines are appended to")
-    arguments.add_device(parser)
+    add_rounds(parser, warmup=2)
     return parser
 
 
@@ -75,11 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = pick_device(args.device)
     frames, rows, columns = args.grid
     said = {"part": args.part, "task": args.task, "tokens": frames * rows * columns // 4}
-    line = json.dumps({**said, **machine(device), "designs": _PARTS[args.part](args, device)})
-    log.info(line)
-    if args.output:
-        with Path(args.output).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    report({**said, **machine(device), "designs": _PARTS[args.part](args, device)}, args.output)
     return 0
 
 

@@ -11,7 +11,6 @@ Every part prints one line of JSON; --output appends it to a file. `--small` tak
 """
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -28,15 +27,17 @@ import torch
 from torch import Tensor
 
 from common import arguments, cli
-from common.logs import get_logger, setup_logging
+from common.logs import setup_logging
 from common.precision import pick_device
 from tools.bench.full_size import (
+    add_rounds,
     agreement,
     diffusers_dit,
     dit_inputs,
     dit_shapes,
     machine,
     race,
+    report,
     t5_shapes,
     transformers_t5,
     vae_shapes,
@@ -46,8 +47,6 @@ from wan.config import WAN_CONFIGS, TaskConfig
 from wan.fp8 import use_fast_fp8
 from wan.keys_encoders import vae_table
 from wan.loading import load_dit, load_t5, load_vae
-
-log = get_logger("bench_wan")
 
 PARTS = ("make", "load", "dit", "fp8", "vae", "t5")
 
@@ -61,14 +60,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--file", metavar="PATH", default="outputs/bench/dit.safetensors", help="the random DiT")
     add("--grid", type=int, nargs=3, default=[21, 60, 104], metavar=("F", "H", "W"), help="latent grid that is timed")
     add("--short", type=int, nargs=3, default=[3, 30, 52], metavar=("F", "H", "W"), help="latent grid that is compared")
-    add("--warmup", type=int, default=3, help="rounds that are not timed")
-    add("--repeats", type=int, default=5, help="rounds that are timed")
     add("--fp8", choices=("none", "base", "scaled"), default="none", help="how the part `load` keeps the weights")
     add("--prompts", type=int, default=16, help="prompts of the text encoder")
     add("--tokens", type=int, default=130, help="tokens of each")
     add("--small", action="store_true", help="small dimensions")
-    add("--output", metavar="PATH", help="file that the JSON lines are appended to")
-    arguments.add_device(parser)
+    add_rounds(parser, warmup=3)
     return parser
 
 
@@ -81,11 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured = {"make": _make, "load": _load, "dit": _dit, "fp8": _fp8, "vae": _vae, "t5": _t5}[args.part](
         args, task, device
     )
-    line = json.dumps({"part": args.part, "task": args.task, "small": args.small, **machine(device), **measured})
-    log.info(line)
-    if args.output:
-        with Path(args.output).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    said = {"part": args.part, "task": args.task, "small": args.small}
+    report({**said, **machine(device), **measured}, args.output)
     return 0
 
 

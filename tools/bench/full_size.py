@@ -1,5 +1,6 @@
 """Random networks of any size for benchmarks: a checkpoint on the disk, inputs, and diffusers' twin of each network."""
 
+import argparse
 import json
 import math
 import statistics
@@ -11,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from common import arguments
 from common.files import atomic_path
+from common.logs import get_logger
 from common.progress import progress
 from wan.config import DiTConfig, T5Config, VAEConfig
 from wan.keys import dit_to_diffusers
@@ -19,6 +22,8 @@ from wan.keys_encoders import t5_table, to_official
 from wan.model import WanModel
 from wan.t5 import T5Encoder
 from wan.vae import WanVAE
+
+log = get_logger("bench")
 
 HEADER_ALIGNMENT = 8
 
@@ -204,6 +209,24 @@ def race(
         name: {"ms": statistics.median(times), "least": min(times), "most": max(times), "peak_gib": peaks[name]}
         for name, times in taken.items()
     }
+
+
+def add_rounds(parser: argparse.ArgumentParser, warmup: int) -> None:
+    """Options that every benchmark of networks has."""
+    add = parser.add_argument
+    add("--warmup", type=int, default=warmup, help="rounds that are not timed")
+    add("--repeats", type=int, default=5, help="rounds that are timed")
+    add("--output", metavar="PATH", help="file that the JSON lines are appended to")
+    arguments.add_device(parser)
+
+
+def report(measured: Mapping[str, object], output: str | None) -> None:
+    """One line of JSON, to the log and, where one is named, to the end of a file."""
+    line = json.dumps(measured)
+    log.info(line)
+    if output:
+        with Path(output).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
 
 def machine(device: torch.device) -> dict[str, str]:
