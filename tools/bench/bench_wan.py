@@ -11,10 +11,8 @@ Every part prints one line of JSON; --output appends it to a file. `--small` tak
 """
 
 import argparse
-import json
 import os
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,14 +27,17 @@ import torch
 from torch import Tensor
 
 from common import arguments, cli
-from common.logs import get_logger, setup_logging
+from common.logs import setup_logging
 from common.precision import pick_device
 from tools.bench.full_size import (
+    add_rounds,
     agreement,
     diffusers_dit,
     dit_inputs,
     dit_shapes,
-    peak_memory,
+    machine,
+    race,
+    report,
     t5_shapes,
     transformers_t5,
     vae_shapes,
@@ -46,8 +47,6 @@ from wan.config import WAN_CONFIGS, TaskConfig
 from wan.fp8 import use_fast_fp8
 from wan.keys_encoders import vae_table
 from wan.loading import load_dit, load_t5, load_vae
-
-log = get_logger("bench_wan")
 
 PARTS = ("make", "load", "dit", "fp8", "vae", "t5")
 
@@ -61,14 +60,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--file", metavar="PATH", default="outputs/bench/dit.safetensors", help="the random DiT")
     add("--grid", type=int, nargs=3, default=[21, 60, 104], metavar=("F", "H", "W"), help="latent grid that is timed")
     add("--short", type=int, nargs=3, default=[3, 30, 52], metavar=("F", "H", "W"), help="latent grid that is compared")
-    add("--warmup", type=int, default=3, help="rounds that are not timed")
-    add("--repeats", type=int, default=5, help="rounds that are timed")
     add("--fp8", choices=("none", "base", "scaled"), default="none", help="how the part `load` keeps the weights")
     add("--prompts", type=int, default=16, help="prompts of the text encoder")
     add("--tokens", type=int, default=130, help="tokens of each")
     add("--small", action="store_true", help="small dimensions")
-    add("--output", metavar="PATH", help="file that the JSON lines are appended to")
-    arguments.add_device(parser)
+    add_rounds(parser, warmup=3)
     return parser
 
 
@@ -81,11 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured = {"make": _make, "load": _load, "dit": _dit, "fp8": _fp8, "vae": _vae, "t5": _t5}[args.part](
         args, task, device
     )
-    line = json.dumps({"part": args.part, "task": args.task, "small": args.small, **_machine(device), **measured})
-    log.info(line)
-    if args.output:
-        with Path(args.output).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    said = {"part": args.part, "task": args.task, "small": args.small}
+    report({**said, **machine(device), **measured}, args.output)
     return 0
 
 
@@ -99,11 +92,6 @@ def _task(args: argparse.Namespace) -> TaskConfig:
     clip = replace(task.clip, dim=160, num_heads=4, num_layers=2) if task.clip else None
     adapter = replace(task.adapter, blocks=(0, 1))
     return replace(task, dit=dit, t5=t5, clip=clip, adapter=adapter, vae=replace(task.vae, dim=16))
-
-
-def _machine(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"device": name, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
 def _make(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, float]:
@@ -151,37 +139,11 @@ def _read_seconds(path: Path) -> float:
     return time.perf_counter() - begin
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type != "cuda":
-        begin = time.perf_counter()
-        work()
-        return time.perf_counter() - begin
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    work()
-    end.record()
-    torch.cuda.synchronize(device)
-    return start.elapsed_time(end) / 1e3
-
-
 def _race(
     works: dict[str, Callable[[], object]], args: argparse.Namespace, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Each work in turn, again and again; median, least and most milliseconds of the timed rounds, and memory."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    peaks: dict[str, float] = {}
     with torch.no_grad():
-        for index in range(args.warmup + args.repeats):
-            for name, work in works.items():
-                with peak_memory(device) as peak:
-                    seconds = _seconds(work, device)
-                peaks[name] = peak.get("gib", 0.0)
-                if index >= args.warmup:
-                    taken[name].append(1e3 * seconds)
-    return {
-        name: {"ms": statistics.median(times), "least": min(times), "most": max(times), "peak_gib": peaks[name]}
-        for name, times in taken.items()
-    }
+        return race(works, args.warmup, args.repeats, device)
 
 
 def _dit(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dict[str, object]:
@@ -192,7 +154,7 @@ def _dit(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     with torch.no_grad():
         half = {"ours": _ours(ours, short, timestep), "diffusers": _theirs(twin, short, timestep)}
     long = dit_inputs(task.dit, _grid(args.grid), device, seed=2)
-    race = _race(
+    times = _race(
         {"ours": lambda: _ours(ours, long, timestep), "diffusers": lambda: _theirs(twin, long, timestep)}, args, device
     )
     del twin
@@ -203,8 +165,8 @@ def _dit(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
     tokens = args.grid[0] * args.grid[1] * args.grid[2] // 4
     return {
         "tokens": tokens,
-        "time": race,
-        "ratio": race["ours"]["ms"] / race["diffusers"]["ms"],
+        "time": times,
+        "ratio": times["ours"]["ms"] / times["diffusers"]["ms"],
         "ours_to_float32": agreement(half["ours"], reference),
         "diffusers_to_float32": agreement(half["diffusers"], reference),
         "ours_to_diffusers": agreement(half["ours"], half["diffusers"]),
@@ -226,7 +188,7 @@ def _fp8(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
         with torch.no_grad():
             close = agreement(_ours(model, short, timestep), expected)
         weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-        race = _race({mode: partial(_ours, model, long, timestep)}, args, device)
+        times = _race({mode: partial(_ours, model, long, timestep)}, args, device)
         if mode == "scaled" and device.type == "cuda":
             use_fast_fp8(model, device)
             with torch.no_grad():
@@ -235,7 +197,7 @@ def _fp8(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> di
                 "to_bf16": fast,
                 "time": _race({"fast": partial(_ours, model, long, timestep)}, args, device),
             }
-        result[mode] = {"load_seconds": seconds, "weights_gb": weights / 1e9, "to_bf16": close, "time": race[mode]}
+        result[mode] = {"load_seconds": seconds, "weights_gb": weights / 1e9, "to_bf16": close, "time": times[mode]}
         del model
     return result
 
@@ -312,14 +274,14 @@ def _t5(args: argparse.Namespace, task: TaskConfig, device: torch.device) -> dic
     with torch.no_grad():
         trimmed, padded = ours(*short), theirs(input_ids=ids, attention_mask=mask).last_hidden_state[:, : args.tokens]
     works = {"ours": lambda: ours(*short), "transformers": lambda: theirs(input_ids=ids, attention_mask=mask)}
-    race = _race(works, args, device)
+    times = _race(works, args, device)
     with torch.no_grad():
         exact = theirs.float()(input_ids=short[0][:2], attention_mask=short[1][:2]).last_hidden_state
     return {
         "load_seconds": seconds,
         "prompts": args.prompts,
         "tokens": args.tokens,
-        "time": race,
+        "time": times,
         "ours_to_float32": agreement(trimmed[:2], exact),
         "transformers_to_float32": agreement(padded[:2], exact),
         "ours_to_transformers": agreement(trimmed, padded),

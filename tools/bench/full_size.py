@@ -1,15 +1,20 @@
 """Random networks of any size for benchmarks: a checkpoint on the disk, inputs, and diffusers' twin of each network."""
 
+import argparse
 import json
 import math
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from common import arguments
 from common.files import atomic_path
+from common.logs import get_logger
 from common.progress import progress
 from wan.config import DiTConfig, T5Config, VAEConfig
 from wan.keys import dit_to_diffusers
@@ -17,6 +22,8 @@ from wan.keys_encoders import t5_table, to_official
 from wan.model import WanModel
 from wan.t5 import T5Encoder
 from wan.vae import WanVAE
+
+log = get_logger("bench")
 
 HEADER_ALIGNMENT = 8
 
@@ -64,6 +71,17 @@ def dit_shapes(config: DiTConfig) -> dict[str, torch.Size]:
     """Official names and shapes of a DiT."""
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in WanModel(config).state_dict().items()}
+
+
+def random_dit(config: DiTConfig, device: torch.device, dtype: torch.dtype, seed: int) -> WanModel:
+    """A DiT of random weights that were never in a file or in host memory; frozen, in eval mode."""
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.device("meta"):
+        model = WanModel(config)
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    state = {key: random_tensor(key, shape, device, dtype, generator) for key, shape in shapes.items()}
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
 
 
 def t5_shapes(config: T5Config) -> dict[str, torch.Size]:
@@ -151,6 +169,70 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
     torch.cuda.reset_peak_memory_stats(device)
     yield result
     result["gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a piece of work takes, on a GPU by its own clock."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end) / 1e3
+
+
+def race(
+    works: Mapping[str, Callable[[], object]], warmup: int, repeats: int, device: torch.device
+) -> dict[str, dict[str, float]]:
+    """Each work in turn, again and again; median, least and most milliseconds of the timed rounds, and memory.
+
+    Args:
+        works: by their names.
+        warmup: rounds that are not timed.
+        repeats: rounds that are timed.
+        device: whose clock and memory are read.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    peaks: dict[str, float] = {}
+    for index in range(warmup + repeats):
+        for name, work in works.items():
+            with peak_memory(device) as peak:
+                seconds = seconds_of(work, device)
+            peaks[name] = peak.get("gib", 0.0)
+            if index >= warmup:
+                taken[name].append(1e3 * seconds)
+    return {
+        name: {"ms": statistics.median(times), "least": min(times), "most": max(times), "peak_gib": peaks[name]}
+        for name, times in taken.items()
+    }
+
+
+def add_rounds(parser: argparse.ArgumentParser, warmup: int) -> None:
+    """Options that every benchmark of networks has."""
+    add = parser.add_argument
+    add("--warmup", type=int, default=warmup, help="rounds that are not timed")
+    add("--repeats", type=int, default=5, help="rounds that are timed")
+    add("--output", metavar="PATH", help="file that the JSON lines are appended to")
+    arguments.add_device(parser)
+
+
+def report(measured: Mapping[str, object], output: str | None) -> None:
+    """One line of JSON, to the log and, where one is named, to the end of a file."""
+    line = json.dumps(measured)
+    log.info(line)
+    if output:
+        with Path(output).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What a measurement was made on, and when."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
 def agreement(one: Tensor, other: Tensor) -> dict[str, float]:
