@@ -192,7 +192,7 @@ _ADAPTERS_1_3B = (
 )
 _ALL_TINY = tuple(range(6))
 _ADAPTERS_TINY = (
-    RelativeConfig(inner_dim=64, num_heads=2, relative_dim=16, hidden_dim=192, blocks=_ALL_TINY, kv_stride=1),
+    RelativeConfig(inner_dim=64, num_heads=2, relative_dim=16, hidden_dim=192, blocks=(0, 1, 2), kv_stride=1),
     CrossConfig(inner_dim=96, num_heads=4, hidden_dim=192, token_dim=128, blocks=_ALL_TINY),
     PluckerConfig(hidden_dim=256),
     ForkConfig(middle_dim=32, hidden_dim=32, num_heads=4, blocks=_ALL_TINY),
