@@ -199,11 +199,13 @@ def _measured(
     if missing:
         truth = render_truth(clips, TASK.size, run.device)
         pool = tracking_pool(usable_cores() if run.args.workers is None else run.args.workers)
-        for row, found in _make_rows(run, missing, clips, commands, examples, truth, pool):
-            save_row(run.file_of(row), found, prints[row.name])
-            made[row.name] = found
-        if pool is not None:
-            pool.shutdown()
+        try:
+            for row, found in _make_rows(run, missing, clips, commands, examples, truth, pool):
+                save_row(run.file_of(row), found, prints[row.name])
+                made[row.name] = found
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
     return {row.name: made[row.name] for row in rows}
 
 
