@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_else_and_strips_show_the_rows(run):
     folder, _ = run
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert page.count("src='data:image/png;base64,") == 3
-    assert "http" not in page
+    assert "://" not in page
     assert "mirrored_vs_own" in page
     (strip,) = (folder / "strips").iterdir()
     height, width = TASK.size
