@@ -62,8 +62,14 @@ class DatasetEntry:
     """uniform: number of starts."""
     max_frames: int = 129
     """full: longest clip."""
-    source_fps: float | None = None
-    """Rate of the videos; given, frames are dropped to reach 16 per second."""
+    source_fps: float | Literal["auto"] | None = None
+    """Rate of the videos, or "auto" for what each file says; given, frames are dropped to reach 16 per second."""
+    control_directory: Path | None = None
+    """Folder with the control video, image or folder of images of every medium, paired by stem."""
+    horizontal_flip: bool = False
+    """Every item has a twin with left and right exchanged."""
+    caption_dropout_rate: float = 0.0
+    """Share of the times that an item is trained on with the empty caption, 0 to 1."""
 
 
 @dataclass(frozen=True)

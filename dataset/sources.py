@@ -37,6 +37,12 @@ class MediaItem:
     """The data set it belongs to."""
     where: str
     """Where it is listed, for messages: a jsonl line, or the folder."""
+    control: Path | None = None
+    """The control video of a video, or the folder of images or the image in its place; of an image, an image."""
+    fps: float | None = None
+    """Frames per second that the file really has, whatever its container says; None believes the container."""
+    mirrored: bool = False
+    """A twin whose pictures, caption and camera have left and right exchanged (`horizontal_flip`)."""
 
 
 @dataclass(frozen=True)
