@@ -135,11 +135,9 @@ def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: Datase
     kind = kind_of(path) if check else "unknown"
     if kind == "nothing":
         raise record.missing(key)
-    if kind == "folder":
-        fits = folders and _has_images(path)
-    else:  # where media need not be there, a name of no known ending may have been a folder
-        fits = known or (folders and not check)
-    if fits:
+    # where media need not be there, a name of no known ending may have been a folder
+    fits_by_name = known or (folders and not check)
+    if (folders and _has_images(path)) if kind == "folder" else fits_by_name:
         return path
     allowed = ", ".join(extensions) + (", or a folder of images" if folders else "")
     raise ValueError(f"{record.where}: {key} {path} is not of the kind expected here ({allowed})")

@@ -3,7 +3,8 @@ import logging
 
 import pytest
 
-from dataset.config import DatasetEntry, load_config
+from dataset.config import load_config
+from dataset.schema import KEYS, SOURCE_KEYS
 
 ENTRY = "[[datasets]]\nvideo_directory = 'videos'\ncaption_extension = '.txt'\n"
 
@@ -41,11 +42,28 @@ def test_json_means_the_same(read):
     assert read(json.dumps(content), "data.json").datasets[0].resolution == (96, 64)
 
 
-def test_every_default_is_the_one_of_the_dataclass(read):
+def test_the_defaults_are_those_of_musubi(read):
+    # kohya-ss/musubi-tuner v0.3.4, dataset/config_utils.py
+    musubi = {
+        "resolution": (960, 544),
+        "caption_extension": None,
+        "batch_size": 1,
+        "num_repeats": 1,
+        "enable_bucket": False,
+        "bucket_no_upscale": False,
+        "control_directory": None,
+        "target_frames": (1,),
+        "frame_extraction": "head",
+        "frame_stride": 1,
+        "frame_sample": 1,
+        "max_frames": 129,
+        "source_fps": None,
+    }
+    ours = {"camera_directory": None, "horizontal_flip": False, "caption_dropout_rate": 0.0}
     (entry,) = read(ENTRY).datasets
-    defaults = {name: field.default for name, field in DatasetEntry.__dataclass_fields__.items()}
-    for name in ("resolution", "batch_size", "frame_extraction", "frame_stride", "frame_sample", "max_frames"):
-        assert getattr(entry, name) == defaults[name]
+    found = {name: getattr(entry, name) for name in musubi | ours}
+    assert found == {**musubi, **ours, "caption_extension": ".txt"}
+    assert set(found) | {"cache_directory", *SOURCE_KEYS} == set(KEYS)
 
 
 @pytest.mark.parametrize(
