@@ -98,7 +98,7 @@ def spans_of(entry: DatasetEntry, info: VideoInfo) -> list[ClipSpan]:
     size = bucket_of(entry, (info.width, info.height))
     if entry.media == "image":
         return [ClipSpan(0, (0,), size)]
-    kept = kept_frames(info.frames, entry.source_fps)
+    kept = kept_frames(info.frames, info.fps if entry.source_fps == "auto" else entry.source_fps)
     return [
         ClipSpan(start, tuple(kept[start : start + frames]), size) for start, frames in clip_spans(entry, len(kept))
     ]

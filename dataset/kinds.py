@@ -203,7 +203,7 @@ def _header_or_none(path: Path) -> CacheHeader | None:
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:
-    stated = entry.source_fps or TARGET_FPS
+    stated = fps if entry.source_fps == "auto" else entry.source_fps or TARGET_FPS
     return abs(fps / stated - 1) > _RATE_TOLERANCE
 
 

@@ -138,8 +138,11 @@ def _times_and_source(
     if latents.frame_times is not None:
         return latents.frame_times, source
     entry, start, frames = clip.entry, clip.name.start, clip.name.frames or 1
-    stated = entry.source_fps or TARGET_FPS
+    rate = entry.source_fps
+    if rate == "auto":
+        rate = None if source is None else source.fps
+    stated = rate or TARGET_FPS
     enough = int((start + frames) * max(1.0, stated / TARGET_FPS)) + 2
-    indices = kept_frames(enough, entry.source_fps)[start : start + frames]
+    indices = kept_frames(enough, rate)[start : start + frames]
     fps = stated if source is None else source.fps
     return [index / fps for index in indices], source
