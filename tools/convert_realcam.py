@@ -22,14 +22,16 @@ from common.files import require_file
 from common.logs import get_logger, setup_logging
 from common.media import probe_video
 from common.progress import progress
-from common.weights import read_metadata
 from tools.demo_folder import output_folder, write_lines
+from tools.preparation.cameras import is_done, save_camera
 
 logger = get_logger("convert_realcam")
 
 _JSONL = "metadata.jsonl"
 _SHOWN = 10
 _MAX_NAME = 200
+_SLACK = 1
+"""Frames that a video may have more or less than its clip has poses; containers drop or repeat one at an end."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def convert(record: Any, index: int, settings: Settings, taken: set[str]) -> tup
         the clip's line of metadata.jsonl, and whether its file was there.
 
     Raises:
-        ValueError: the clip cannot be used.
+        ValueError: the clip cannot be used, or its video has another number of frames than it has poses.
         FileNotFoundError: its video is not below --video_root.
     """
     clip = parse_clip(record, f"{settings.source}, clip {index}")
@@ -137,9 +139,15 @@ def convert(record: Any, index: int, settings: Settings, taken: set[str]) -> tup
     fps = settings.fps
     if fps is None:
         assert settings.video_root is not None
-        fps = probe_video(settings.video_root / clip.video_path).fps
+        video = probe_video(settings.video_root / clip.video_path)
+        if abs(video.frames - len(clip.w2c)) > _SLACK:
+            raise ValueError(
+                f"{settings.source}, clip {index}: {clip.video_path} has {video.frames} frames and "
+                f"{len(clip.w2c)} poses; expected a pose for each"
+            )
+        fps = video.fps
     track = clip_track(clip, fps, settings.metric, Path(f"{settings.source}, clip {index}"))
-    track.save(path, {"source": "file", "caption": caption, "fingerprint": fingerprint})
+    save_camera(path, track, caption, fingerprint)
     return line, False
 
 
@@ -155,16 +163,6 @@ def camera_name(video_path: str, index: int) -> str:
     if any(len(part.encode()) > _MAX_NAME for part in path.parts):
         raise ValueError(f"clip {index}: video_path {video_path[:80]!r} has a name of more than {_MAX_NAME} bytes")
     return str("camera" / path.with_suffix(".safetensors"))
-
-
-def is_done(path: Path, fingerprint: str) -> bool:
-    """True when the camera file is there, whole, and made from the same."""
-    if not path.is_file():
-        return False
-    try:
-        return read_metadata(path).get("fingerprint") == fingerprint
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

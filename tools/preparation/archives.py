@@ -8,6 +8,7 @@ links and devices are left out. The archives stay as they are.
 
 import io
 import json
+import lzma
 import re
 import shutil
 import tarfile
@@ -37,7 +38,7 @@ _FOREIGN = {
 """Archives that Python cannot read, with what unpacks them or makes them readable."""
 _MARKERS = ".unpacked"
 _CHUNK = 1 << 20
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,9 @@ def _opened(archive: Archive) -> Iterator[Iterator[_Member]]:
                 with tarfile.open(fileobj=stream, mode="r:*") as opened:
                     yield _tar_members(opened)
     except _DAMAGE as error:
-        parts = f" and its {len(archive.parts)} parts" if len(archive.parts) > 1 else ""
-        raise ValueError(f"{archive.parts[0]}{parts}: damaged, incomplete or encrypted ({error})") from None
+        raise ValueError(
+            f"{archive.parts[0]} (parts: {len(archive.parts)}): damaged, incomplete or encrypted ({error})"
+        ) from None
 
 
 def _zip_members(opened: zipfile.ZipFile) -> Iterator[_Member]:
