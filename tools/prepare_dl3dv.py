@@ -20,8 +20,9 @@ from tools.preparation import options
 def main(argv: list[str] | None = None) -> int:
     """Unpack, find scenes, make their videos and cameras, list them."""
     parser = options.build_parser(__doc__ or "", (832, 480), (81,))
-    parser.add_argument("source", nargs="?", metavar="DIR", help="folder with scenes, each with a transforms.json")
-    options.add_archives(parser, "HASH.zip of DL3DV-ALL-480P and the others")
+    options.add_source(
+        parser, "scenes, each with pictures and a transforms.json", "HASH.zip of DL3DV-ALL-480P and the others"
+    )
     options.add_captions(parser)
     parser.add_argument("--images", metavar="NAME", help="folder of the pictures; default: images_4, images_8 ...")
     parser.add_argument("--fps", type=float, default=16.0, help="frames per second of the videos")
@@ -30,21 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     common = options.read_common(args)
     check_ranges(args, fps=1, min_frames=2)
-    if (args.source is None) == (args.archives is None):
-        raise ValueError("state the scenes by one of DIR and --archives DIR")
     from tools.preparation import dl3dv
-    from tools.preparation.archives import unpack_all
     from tools.preparation.cameras import told_once
     from tools.preparation.captions import read_book
     from tools.preparation.output import finish, prepare_each
 
     told = dl3dv.Told(read_book(args.captions, args.caption), args.fps, args.images, args.min_frames)
-    if args.source is not None:
-        roots = [options.require_folder(args.source, "DIR")]
-    else:
-        archives = options.require_folder(args.archives, "--archives")
-        roots = unpack_all(archives, common.folder / "unpacked", common.dry_run)
-    scenes = dl3dv.find_scenes(roots)
+    scenes = dl3dv.find_scenes(options.source_roots(args, common))
     prepare = partial(dl3dv.prepare_scene, told=told, common=common, taken={})
     with told_once():
         outcome = prepare_each(scenes, prepare, lambda scene: str(scene.path), common, "scene")

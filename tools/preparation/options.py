@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.arguments import check_ranges, make_parser, named
+from tools.preparation.archives import unpack_all
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,34 @@ def add_captions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--caption", metavar="TEXT", help='caption of everything that has none; may be ""')
 
 
-def add_archives(parser: argparse.ArgumentParser, what: str) -> None:
-    """`--archives`: a folder of archives to unpack first."""
+def add_source(parser: argparse.ArgumentParser, what: str, archives: str) -> None:
+    """DIR or `--archives DIR`: what is there already, or has to be unpacked first.
+
+    Args:
+        parser: gets the options.
+        what: the folder holds.
+        archives: there are.
+    """
+    parser.add_argument("source", nargs="?", metavar="DIR", help=f"folder of {what}")
     parser.add_argument(
-        "--archives", metavar="DIR", help=f"unpack the archives found there first, into OUTPUT_DIR/unpacked: {what}"
+        "--archives",
+        metavar="DIR",
+        help=f"instead: unpack the archives found there into OUTPUT_DIR/unpacked ({archives})",
     )
+
+
+def source_roots(args: argparse.Namespace, common: Common) -> list[Path]:
+    """The folders that DIR or `--archives` mean; archives are unpacked.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: both or none is given, it is no folder, an archive cannot be unpacked.
+    """
+    if (args.source is None) == (args.archives is None):
+        raise ValueError("state the source by one of DIR and --archives DIR")
+    if args.source is not None:
+        return [require_folder(args.source, "DIR")]
+    folder = require_folder(args.archives, "--archives")
+    return unpack_all(folder, common.folder / "unpacked", common.dry_run)
 
 
 def read_common(args: argparse.Namespace) -> Common:
