@@ -20,9 +20,7 @@ from tools.preparation import options
 def main(argv: list[str] | None = None) -> int:
     """Unpack, find scenes, make their videos and cameras, list them."""
     parser = options.build_parser(__doc__ or "", (832, 480), (81,))
-    options.add_source(
-        parser, "scenes, each with pictures and a transforms.json", "HASH.zip of DL3DV-ALL-480P and the others"
-    )
+    options.add_source(parser, "scenes, each with pictures and a transforms.json", "HASH.zip of DL3DV-ALL-480P")
     options.add_captions(parser)
     parser.add_argument("--images", metavar="NAME", help="folder of the pictures; default: images_4, images_8 ...")
     parser.add_argument("--fps", type=float, default=16.0, help="frames per second of the videos")

@@ -1,8 +1,8 @@
 """Prepare RealEstate10K: clips cut out of your own downloads of its videos, with a camera file for each.
 
 The poses are RealEstate10K.tar.gz of google.github.io/realestate10k, unpacked or, with --archives, as it is. Videos are
-found by their YouTube id (--videos), or a clip's frames by its name (--frames). Clips without either are listed and left
-out. RealEstate10K has no captions: give some by --captions (CameraCtrl's json works), or one for all by --caption.
+found by their YouTube id (--videos), or a clip's frames by its name (--frames). Clips without either are left out
+and listed. RealEstate10K has no captions: give some by --captions, or one for all by --caption.
 """
 
 import sys

@@ -10,7 +10,7 @@ from typing import Any
 from common.files import require_file
 
 VIDEO_KEYS = ("video_path", "video", "file_name")
-"""What a record calls its video: that of musubi-tuner and the fork, a common one, and that of hub "videofolder" sets."""
+"""What a record calls its video: that of musubi-tuner and the fork, another, and that of hub "videofolder" sets."""
 CAPTION_KEYS = ("caption", "text", "prompt")
 """What a record calls its caption."""
 
@@ -62,7 +62,7 @@ def _captioned(record: Any, where: str) -> Captioned:
     if not isinstance(record, Mapping):
         raise ValueError(f"{where}: expected an object, found {type(record).__name__}")
     video, caption = (next((record[key] for key in keys if key in record), None) for keys in (VIDEO_KEYS, CAPTION_KEYS))
-    if isinstance(caption, list) and len(caption) == 1:  # CameraCtrl's lists of captions hold one text each
+    if isinstance(caption, list) and len(caption) == 1:
         caption = caption[0]
     if not isinstance(video, str) or not video or not isinstance(caption, str):
         found = ", ".join(map(str, record)) or "none"

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from camera.formats import load_trajectory
-from camera.formats.documents import read_json
+from camera.formats.documents import finite, read_json
 from camera.intrinsics import intrinsics_of_k_px, k_px_of
 from camera.track import CameraTrack
 from common.media import IMAGE_EXTENSIONS, read_image
@@ -73,7 +73,7 @@ class Run:
 
 
 def find_scenes(roots: list[Path]) -> list[Scene]:
-    """Every transforms.json below some folders; a scene's name is its folder, but for folders called colmap and such."""
+    """Every transforms.json below some folders; a scene is called as its folder, colmap and such left out."""
     found = [path for root in roots for path in visible_files(root) if path.name == _TRANSFORMS]
     return [Scene(path, _scene_name(path)) for path in found]
 
@@ -99,9 +99,9 @@ def prepare_scene(scene: Scene, told: Told, common: Common, taken: dict[str, Pat
     if taken.setdefault(scene.name, scene.path) != scene.path:
         raise ValueError(f"{scene.path}: a second scene {scene.name!r}, after {taken[scene.name]}")
     caption = told.book.find(scene.name)
-    document = read_json(scene.path)
-    assert isinstance(document, dict), "recognised by the loader, or refused by it"
     track = load_trajectory(scene.path, format="dl3dv", fps=told.fps)
+    document = read_json(scene.path)
+    assert isinstance(document, dict), "or it would not have been read"
     runs = [run for run in find_runs(document, scene.path, told.images) if len(run.pictures) >= told.min_frames]
     if not runs:
         raise ValueError(f"{scene.path}: no {told.min_frames} pictures in a row have poses")
@@ -196,7 +196,7 @@ def distortion_of(document: Mapping[str, Any], path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: its camera_model {document['camera_model']} is a fisheye; expected PINHOLE or OPENCV"
         )
-    return np.array([float(document.get(key) or 0.0) for key in _DISTORTION])
+    return np.array([finite(document.get(key) or 0.0, f"{path}: {key}") for key in _DISTORTION])
 
 
 def _undistorted(

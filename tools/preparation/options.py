@@ -72,7 +72,7 @@ def add_source(parser: argparse.ArgumentParser, what: str, archives: str) -> Non
     parser.add_argument(
         "--archives",
         metavar="DIR",
-        help=f"instead: unpack the archives found there into OUTPUT_DIR/unpacked ({archives})",
+        help=f"instead: archives, unpacked into OUTPUT_DIR/unpacked ({archives})",
     )
 
 

@@ -153,8 +153,8 @@ def _from_frames(source: Path, track: CameraTrack, clip: Clip, target: Path) -> 
     if missing:
         there = next(iter(pictures), "none")
         raise ValueError(
-            f"{source}: {len(missing)} of {len(stamps)} pictures are missing; expected the microseconds of the poses as "
-            f"names, such as {missing[0]}.png, found such as {there}"
+            f"{source}: {len(missing)} of {len(stamps)} pictures are missing; expected the microseconds of the poses "
+            f"as names, such as {missing[0]}.png, found such as {there}"
         )
     rate = (len(track) - 1) / float(track.times[-1] - track.times[0])
     uneven = (track.times - track.times[0] - track.times.new_tensor(range(len(track))) / rate).abs().max()
