@@ -23,15 +23,13 @@ from common.logs import get_logger, setup_logging
 from common.media import probe_video
 from common.progress import progress
 from tools.demo_folder import output_folder, write_lines
-from tools.preparation.cameras import is_done, save_camera
+from tools.preparation.cameras import check_pose_count, is_done, save_camera
 
 logger = get_logger("convert_realcam")
 
 _JSONL = "metadata.jsonl"
 _SHOWN = 10
 _MAX_NAME = 200
-_SLACK = 1
-"""Frames that a video may have more or less than its clip has poses; containers drop or repeat one at an end."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +138,7 @@ def convert(record: Any, index: int, settings: Settings, taken: set[str]) -> tup
     if fps is None:
         assert settings.video_root is not None
         video = probe_video(settings.video_root / clip.video_path)
-        if abs(video.frames - len(clip.w2c)) > _SLACK:
-            raise ValueError(
-                f"{settings.source}, clip {index}: {clip.video_path} has {video.frames} frames and "
-                f"{len(clip.w2c)} poses; expected a pose for each"
-            )
+        check_pose_count(len(clip.w2c), video.frames, f"{settings.source}, clip {index}")
         fps = video.fps
     track = clip_track(clip, fps, settings.metric, Path(f"{settings.source}, clip {index}"))
     save_camera(path, track, caption, fingerprint)

@@ -32,7 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--download", action="store_true", help="fetch the sets from the Hugging Face hub")
     where.add_argument("--local", metavar="DIR", help="take what is here already: DIR/NAME, or DIR for one set")
-    parser.add_argument("--convention", help="of pose files that do not say it; default: as the fork wrote the set")
+    parser.add_argument(
+        "--convention",
+        default="opencv_w2c",
+        help="of pose files that do not say it; those that captions of the fork name are RealCam-Vid's",
+    )
     return parser
 
 
@@ -83,8 +87,11 @@ def prepare_set(each: OmniCamSet, args: argparse.Namespace, alone: bool) -> int:
 
     unpacked = unpack_all(source, common.folder / "unpacked", common.dry_run)
     found = omnicam.look_through([source, *unpacked])
+    if common.dry_run and not found.videos():
+        logger.info("its videos are not unpacked yet; nothing more can be said of them")
+        return 0
     lines = omnicam.list_captions(found)
-    of_set = omnicam.Told(found, args.convention or each.convention)
+    of_set = omnicam.Told(found, args.convention)
     prepare = partial(omnicam.prepare_line, told=of_set, common=common)
     with told_once():
         outcome = prepare_each(lines, prepare, lambda line: f"{line.video} ({line.where})", common)

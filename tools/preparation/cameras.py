@@ -27,6 +27,16 @@ def is_done(path: Path, fingerprint: str) -> bool:
         return False
 
 
+def check_pose_count(poses: int, frames: int, where: str) -> None:
+    """Refuse a camera that cannot be that of the frames; one more or less is what containers add or drop at an end.
+
+    Raises:
+        ValueError: there is not a pose for each frame.
+    """
+    if abs(frames - poses) > 1:
+        raise ValueError(f"{where}: {poses} poses for a video of {frames} frames; expected one for each")
+
+
 @contextmanager
 def told_once() -> Iterator[None]:
     """Show each kind of warning about camera files once: those of a data set are much alike."""

@@ -24,7 +24,7 @@ from common.files import atomic_path
 from common.media import VIDEO_EXTENSIONS, VideoInfo, probe_video
 from dataset.fingerprint import file_fingerprint, text_fingerprint
 from tools.preparation.archives import visible_files
-from tools.preparation.cameras import is_done, save_camera
+from tools.preparation.cameras import check_pose_count, is_done, save_camera
 from tools.preparation.captions import Captioned, read_listing, read_text_file
 from tools.preparation.options import Common
 from tools.preparation.output import METADATA, WITHOUT_CAMERA, Prepared
@@ -73,7 +73,8 @@ class Told:
 
     found: Found
     convention: str
-    """Of pose files that do not say it."""
+    """Of pose files that do not say it; those that captions of the fork name are RealCam-Vid's, opencv_w2c
+    (`camera.formats.fork`)."""
 
 
 def look_through(roots: Iterable[Path]) -> Found:
@@ -173,11 +174,11 @@ def place(source: Path, target: Path) -> bool:
         if target.samefile(source) or file_fingerprint(target) == file_fingerprint(source):
             return True
         raise ValueError(f"{source}: {target} is another video of that name; remove it, or rename one")
-    with atomic_path(target) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:  # another disk, or one without links
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, or one without links
+        with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
     return False
 
@@ -193,6 +194,7 @@ def _write_poses(poses: Path, target: Path, info: VideoInfo, caption: str, conve
         if error.argument != "convention":
             raise
         track = load_trajectory(poses, convention, video=video)
+    check_pose_count(len(track), info.frames, str(poses))
     save_camera(target, track.rebased(), caption, fingerprint)
     return False
 

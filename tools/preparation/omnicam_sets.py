@@ -17,9 +17,6 @@ class OmniCamSet:
     """(width, height) that it is trained at."""
     target_frames: int
     """Frames that it is trained with."""
-    convention: str
-    """Of pose files that do not say it: the fork's planner writes pytorch3d_w2c, RealCam-Vid's are opencv_w2c
-    (`camera.formats.fork`)."""
 
     @property
     def repo(self) -> str:
@@ -30,11 +27,11 @@ class OmniCamSet:
 SETS = {
     each.name: each
     for each in (
-        OmniCamSet("OmniCam-Sep-1-OpenSoraPlan", (1024, 576), 21, "pytorch3d_w2c"),
-        OmniCamSet("OmniCam-Sep-2-Simple", (1024, 576), 21, "pytorch3d_w2c"),
-        OmniCamSet("OmniCam-Sep-3-ImageNet", (1024, 576), 21, "pytorch3d_w2c"),
-        OmniCamSet("OmniCam-Sep-3-CO3D", (1024, 576), 21, "pytorch3d_w2c"),
-        OmniCamSet("OmniCam-Uni-4-RealCam", (960, 544), 77, "opencv_w2c"),
+        OmniCamSet("OmniCam-Sep-1-OpenSoraPlan", (1024, 576), 21),
+        OmniCamSet("OmniCam-Sep-2-Simple", (1024, 576), 21),
+        OmniCamSet("OmniCam-Sep-3-ImageNet", (1024, 576), 21),
+        OmniCamSet("OmniCam-Sep-3-CO3D", (1024, 576), 21),
+        OmniCamSet("OmniCam-Uni-4-RealCam", (960, 544), 77),
     )
 }
 """By name."""

@@ -106,6 +106,9 @@ def finish(outcome: Outcome, common: Common, found: str) -> int:
         ValueError: nothing could be used; earlier lists are left as they are.
     """
     _tell_left_out(outcome, common)
+    if common.dry_run and not outcome.prepared and not outcome.left_out:
+        logger.info(f"{found}: nothing is there yet that could be prepared")
+        return 0
     if not outcome.prepared:
         where = "" if common.dry_run else f"; the reasons are in {common.folder / LEFT_OUT}"
         raise ValueError(f"{found}: nothing of it could be used{where}")
