@@ -15,7 +15,10 @@ from dataset.config import load_config
 from dataset.sources import MediaItem, load_items
 from tools.preparation.video import encode_video
 
-TAGS = "<starttime>0</starttime> <endtime>1</endtime> <speed>high</speed> <direction>right</direction> <rotate>stay</rotate>"
+TAGS = (
+    "<starttime>0</starttime> <endtime>1</endtime> <speed>high</speed> <direction>right</direction> "
+    "<rotate>stay</rotate>"
+)
 
 
 def grey_video(path: Path, frames: int, fps: float = 8, size: tuple[int, int] = (32, 48)) -> Path:

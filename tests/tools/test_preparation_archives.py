@@ -141,7 +141,7 @@ def test_room_is_checked_before(tmp_path, monkeypatch):
     found = find_archives(tmp_path / "in")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 73002))
-    with pytest.raises(OSError, match="0.00 GB are free, and unpacking needs"):
+    with pytest.raises(OSError, match=r"0\.00 GB are free, and unpacking needs"):
         check_space(found, tmp_path / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 73003))
     check_space(found, tmp_path / "out")
@@ -152,7 +152,8 @@ def test_room_is_checked_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "suffix, command", [(".7z", "7z x"), (".rar", "unrar x"), (".tar.zst", "tar --zstd"), (".z01", "zip -s 0 set.zip")]
+    "suffix, command",
+    [(".7z", "7z x"), (".rar", "unrar x"), (".tar.zst", "tar --zstd"), (".z01", "zip -s 0 set.zip")],
 )
 def test_archives_that_python_cannot_read_come_with_the_command(tmp_path, suffix, command):
     (tmp_path / f"set{suffix}").write_bytes(b"x")

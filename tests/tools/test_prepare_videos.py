@@ -60,10 +60,9 @@ def test_a_second_run_changes_nothing_and_a_new_camera_moves_a_video(tmp_path, s
 def test_a_damaged_camera_file_is_written_again(tmp_path, source):
     prepare(source, tmp_path / "out")
     camera = tmp_path / "out" / "safetensors" / "sub" / "posed.safetensors"
-    whole = camera.read_bytes()
-    camera.write_bytes(whole[:60])
+    camera.write_bytes(camera.read_bytes()[:60])
     prepare(source, tmp_path / "out")
-    assert camera.read_bytes() == whole
+    assert_same_path(CameraTrack.load(camera), moving_track(9, 8))
 
 
 def test_dry_run_and_strict(tmp_path, source):

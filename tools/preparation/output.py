@@ -133,7 +133,8 @@ def finish(outcome: Outcome, common: Common, found: str) -> int:
 
 def _tell_left_out(outcome: Outcome, common: Common) -> None:
     for each in outcome.left_out[:_SHOWN]:
-        logger.warning(f"left out: {each['item']}: {each['reason']}")
+        item, reason = each["item"], each["reason"]
+        logger.warning(f"left out: {reason}" if item in reason else f"left out: {item}: {reason}")
     if len(outcome.left_out) > _SHOWN:
         logger.warning(f"... and {len(outcome.left_out) - _SHOWN} more, listed in {common.folder / LEFT_OUT}")
     if not common.dry_run:
