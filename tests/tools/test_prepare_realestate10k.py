@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from camera.track import CameraTrack
 from common import media
 from dataset.cameras import item_track
+from dataset.sources import MediaItem
 from tests.tools.preparation_sets import grey_video, levels, lines, loaded, snapshot
 from tools.preparation.video import cut_video, encode_video
 from tools.prepare_realestate10k import main
@@ -48,15 +49,20 @@ def prepare(source: Path, out: Path, *flags: str) -> int:
     return main([str(source), "--output_dir", str(out), "--videos", whole, "--caption", "A house.", *flags])
 
 
+def centres_by_frame(item: MediaItem) -> torch.Tensor:
+    """x of the camera's centre at the time of each frame of an item's video."""
+    info = media.probe_video(item.path)
+    return item_track(item, info).at(torch.arange(info.frames, dtype=torch.float64) / info.fps).c2w[:, 0, 3]
+
+
 def test_each_frame_of_a_cut_keeps_its_own_pose(tmp_path, source):
     before = snapshot(source.parent)
     assert prepare(source, tmp_path / "out") == 0
     first, second = loaded(tmp_path / "out")
     assert levels(first.path) == list(range(20, 32)) and levels(second.path) == list(range(5))
     # through the eyes of the cache: frame k of the clip is frame 20 + k of the video, k to the right of the first
-    track = item_track(first, media.probe_video(first.path))
     expected = torch.arange(12, dtype=torch.float64)
-    torch.testing.assert_close(track.c2w[:, 0, 3], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(centres_by_frame(first), expected, atol=1e-3, rtol=0)
     assert CameraTrack.load(first.camera_file).intrinsics[0].tolist() == pytest.approx([0.5, 0.9, 0.5, 0.5])
     (left,) = lines(tmp_path / "out" / "left-out.jsonl")
     assert "cccc.txt: its video ZZZZZZZZZZZ is not there" in left["reason"]
@@ -70,7 +76,7 @@ def test_time_stamps_between_frames_shift_the_camera_not_the_pictures(tmp_path, 
     prepare(source, tmp_path / "out")
     item = next(item for item in loaded(tmp_path / "out") if item.path.stem == "aaaa")
     assert levels(item.path) == list(range(20, 32))
-    centres = item_track(item, media.probe_video(item.path)).c2w[:, 0, 3]
+    centres = centres_by_frame(item)
     torch.testing.assert_close(centres[1:].diff(), torch.ones(10, dtype=torch.float64), atol=1e-3, rtol=0)
     assert float(centres[5]) == pytest.approx(4.7, abs=1e-3)
 
