@@ -1,5 +1,6 @@
 """The OmniCam sets, from folders such as their repositories may hold; no network is used."""
 
+import inspect
 import json
 import shutil
 import sys
@@ -129,7 +130,7 @@ def test_texts_beside_videos_and_another_list(tmp_path):
     assert loaded(tmp_path / "two" / SEP)[0].caption == f"Camera: {TAGS}"
     (folder / "list.csv").write_text("name,words\na.mp4,b\n")
     with pytest.raises(
-        ValueError, match=r"list\.csv line 2: expected a text in one of video_path.*keys are name, words"
+        ValueError, match=r"list\.csv line 2: expected a text in one of video_path.* name, words"
     ):
         prepare(folder, tmp_path / "three", SEP)
 
@@ -197,13 +198,19 @@ def test_download_only_when_asked_and_again_after_a_break(tmp_path, sep, monkeyp
     words = [SEP, "--download", "--output_dir", str(tmp_path / "data")]
     assert main([*words, "--dry_run"]) == 0
     assert hub.asked == [f"yangxiaoda/{SEP}"] and not (tmp_path / "data").exists()
-    with pytest.raises(ConnectionError, match="429 Too Many Requests.*What came is kept"):
+    with pytest.raises(ConnectionError, match=r"429 Too Many Requests.*What came is kept"):
         main(words)
     hub.stops = False
     assert main(words) == 0
-    assert len(loaded(tmp_path / "data" / SEP)) == 3
+    assert len(lines(tmp_path / "data" / SEP / "metadata.jsonl")) == 3
     prepare(sep, tmp_path / "other", SEP)
     assert len(hub.asked) == 3
+
+
+def test_what_is_called_of_huggingface_hub_exists():
+    hub = pytest.importorskip("huggingface_hub")
+    assert "files_metadata" in inspect.signature(hub.HfApi.dataset_info).parameters
+    assert {"repo_type", "local_dir"} <= set(inspect.signature(hub.snapshot_download).parameters)
 
 
 def test_no_download_without_room_or_without_the_package(tmp_path, sep, monkeypatch):

@@ -152,7 +152,7 @@ def split_trajectory(caption: str) -> tuple[str, str | None]:
     if found is None:
         return caption, None
     clause = _CLAUSE.search(caption) or found
-    rest = f"{caption[: clause.start()].rstrip(' ;')} {caption[clause.end() :].strip(' ;.')}"
+    rest = f"{caption[: clause.start()].rstrip(' ;')} {caption[clause.end() :].lstrip(' ;.').rstrip(' ;')}"
     return rest.strip(), found["path"].strip()
 
 
