@@ -129,9 +129,7 @@ def test_texts_beside_videos_and_another_list(tmp_path):
     prepare(folder, tmp_path / "two", SEP)
     assert loaded(tmp_path / "two" / SEP)[0].caption == f"Camera: {TAGS}"
     (folder / "list.csv").write_text("name,words\na.mp4,b\n")
-    with pytest.raises(
-        ValueError, match=r"list\.csv line 2: expected a text in one of video_path.* name, words"
-    ):
+    with pytest.raises(ValueError, match=r"list\.csv line 2: expected a text in one of video_path.* name, words"):
         prepare(folder, tmp_path / "three", SEP)
 
 
