@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.tools.test_preparation_archives import split, tar
 from tools.preparation.omnicam import split_trajectory
 from tools.prepare_omnicam import main
 
+ROOT = Path(__file__).resolve().parents[2]
 SEP, UNI = "OmniCam-Sep-1-OpenSoraPlan", "OmniCam-Uni-4-RealCam"
 CLAUSE = "Caption: The camera moves according to the #trajectory:{/home/me/OmniCam-Uni-4-RealCam/raw/%s.safetensors}."
 
@@ -172,7 +175,8 @@ class FakeHub(SimpleNamespace):
     """As much of huggingface_hub as is used: a repository in a folder, whose download stops when it is told to."""
 
     def __init__(self, repository: Path, stops: bool = False) -> None:
-        super().__init__(repository=repository, stops=stops, asked=[])
+        errors = SimpleNamespace(HfHubHTTPError=FileNotFoundError)
+        super().__init__(repository=repository, stops=stops, asked=[], errors=errors)
 
     def HfApi(self):
         return self
@@ -209,6 +213,16 @@ def test_what_is_called_of_huggingface_hub_exists():
     hub = pytest.importorskip("huggingface_hub")
     assert "files_metadata" in inspect.signature(hub.HfApi.dataset_info).parameters
     assert {"repo_type", "local_dir"} <= set(inspect.signature(hub.snapshot_download).parameters)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_in_one_line(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    words = [ROOT / "tools" / "prepare_omnicam.py", SEP, "--download", "--dry_run", "--output_dir", tmp_path]
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "*"}
+    result = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == cli.EXIT_USER_ERROR
+    assert f"error: https://huggingface.co/datasets/yangxiaoda/{SEP}: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_no_download_without_room_or_without_the_package(tmp_path, sep, monkeypatch):

@@ -6,7 +6,6 @@
 
 import importlib
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def fetch(repo: str, folder: Path, dry_run: bool) -> None:
     hub = _hub()
     try:
         siblings = hub.HfApi().dataset_info(repo, files_metadata=True).siblings or []
-    except _errors() as error:
+    except _errors(hub) as error:
         raise ConnectionError(_refused(repo, error)) from None
     sizes = {each.rfilename: each.size or 0 for each in siblings}
     missing = sum(size for name, size in sizes.items() if not _is_there(folder / name, size))
@@ -44,7 +43,7 @@ def fetch(repo: str, folder: Path, dry_run: bool) -> None:
         raise OSError(f"{folder}: {free / 1e9:.2f} GB are free, and {missing / 1e9:.2f} GB of {repo} are to come")
     try:
         hub.snapshot_download(repo, repo_type="dataset", local_dir=folder)
-    except _errors() as error:
+    except _errors(hub) as error:
         raise ConnectionError(f"{_refused(repo, error)}. What came is kept: run the command again") from None
 
 
@@ -58,10 +57,9 @@ def _hub() -> Any:
         ) from None
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises: OSErrors, and since version 1 those of httpx."""
-    httpx = sys.modules.get("httpx")
-    return (OSError,) if httpx is None else (OSError, httpx.HTTPError)
+def _errors(hub: Any) -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises: OSErrors, and those of its HTTP library, of which its own error is one."""
+    return (OSError, *hub.errors.HfHubHTTPError.__bases__)
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from camera.formats import SourceVideo, Unstated, load_trajectory
@@ -205,8 +206,9 @@ def _is_video(path: Path) -> bool:
 
 def _common_end(path: tuple[str, ...], written: tuple[str, ...]) -> int:
     """How many parts agree, counted from the end."""
-    agreeing = (ours == theirs for ours, theirs in zip(reversed(path), reversed(written), strict=False))
-    return next((count for count, same in enumerate(agreeing) if not same), min(len(path), len(written)))
+    length = min(len(path), len(written))
+    pairs = zip(path[::-1][:length], written[::-1][:length], strict=True)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _summary(found: Found) -> str:
