@@ -22,8 +22,8 @@ from common.files import require_file
 from common.logs import get_logger, setup_logging
 from common.media import probe_video
 from common.progress import progress
-from common.weights import read_metadata
 from tools.demo_folder import output_folder, write_lines
+from tools.preparation.cameras import check_pose_count, is_done, save_camera
 
 logger = get_logger("convert_realcam")
 
@@ -121,7 +121,7 @@ def convert(record: Any, index: int, settings: Settings, taken: set[str]) -> tup
         the clip's line of metadata.jsonl, and whether its file was there.
 
     Raises:
-        ValueError: the clip cannot be used.
+        ValueError: the clip cannot be used, or its video has another number of frames than it has poses.
         FileNotFoundError: its video is not below --video_root.
     """
     clip = parse_clip(record, f"{settings.source}, clip {index}")
@@ -137,9 +137,11 @@ def convert(record: Any, index: int, settings: Settings, taken: set[str]) -> tup
     fps = settings.fps
     if fps is None:
         assert settings.video_root is not None
-        fps = probe_video(settings.video_root / clip.video_path).fps
+        video = probe_video(settings.video_root / clip.video_path)
+        check_pose_count(len(clip.w2c), video.frames, f"{settings.source}, clip {index}")
+        fps = video.fps
     track = clip_track(clip, fps, settings.metric, Path(f"{settings.source}, clip {index}"))
-    track.save(path, {"source": "file", "caption": caption, "fingerprint": fingerprint})
+    save_camera(path, track, caption, fingerprint)
     return line, False
 
 
@@ -155,16 +157,6 @@ def camera_name(video_path: str, index: int) -> str:
     if any(len(part.encode()) > _MAX_NAME for part in path.parts):
         raise ValueError(f"clip {index}: video_path {video_path[:80]!r} has a name of more than {_MAX_NAME} bytes")
     return str("camera" / path.with_suffix(".safetensors"))
-
-
-def is_done(path: Path, fingerprint: str) -> bool:
-    """True when the camera file is there, whole, and made from the same."""
-    if not path.is_file():
-        return False
-    try:
-        return read_metadata(path).get("fingerprint") == fingerprint
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def output_folder(path: str | Path) -> Path:
     return folder
 
 
-def write_lines(path: Path, records: Iterable[Mapping[str, str]]) -> None:
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object per line, the whole file or nothing."""
     with atomic_path(path) as temporary:
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
@@ -64,7 +64,7 @@ def set_dataset(folder: Path, jsonl_name: str, size: tuple[int, int], frames: in
         "frame_extraction": "head",
         "batch_size": 1,
     }
-    text = "\n".join([_HEAD, *(_block(entry) for entry in entries.values())])
+    text = "\n".join([_HEAD, *(block(entry) for entry in entries.values())])
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -82,6 +82,6 @@ def _read_entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _block(entry: Mapping[str, Any]) -> str:
+def block(entry: Mapping[str, Any]) -> str:
     """A [[datasets]] table; JSON writes strings, numbers, booleans and lists of them as TOML does."""
     return "[[datasets]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
