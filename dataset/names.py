@@ -4,6 +4,7 @@
     STEM_PPPPP-FFF_WWWWxHHHH_wan.safetensors    latents of a clip (start, frames, size in the bucket)
     STEM_wan_te.safetensors                     text
     STEM_wan_camera.safetensors                 camera (ours)
+    ~empty_wan_te.safetensors                   text of the empty caption (ours), for caption_dropout_rate
 
 STEM is the medium's file name without its suffix and may hold anything, underscores too.
 """
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.config import Media
+
+EMPTY_TEXT_KEY = "~empty"
+"""The place of a medium's key in the name of the empty caption's text cache, one per cache_directory."""
 
 _TEXT_END = "_wan_te.safetensors"
 _CAMERA_END = "_wan_camera.safetensors"
