@@ -22,8 +22,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is fsynced and takes the place of `path`.
 
     The temporary file keeps the suffix (encoders look at it) and starts with a dot, so that no directory
-    listing of ours takes it for data; it names this process, for `remove_leftovers`. On any error it is removed and `path` is left as it was. A link stays a link:
-    the file that it leads to is the one that is written.
+    listing of ours takes it for data; it names this process, for `remove_leftovers`. On any error it is removed and
+    `path` is left as it was. A link stays a link: the file that it leads to is the one that is written.
 
     Raises:
         ValueError: `path` is a folder, or a device or pipe, which a file must not take the place of.
@@ -100,11 +100,11 @@ def remove_leftovers(folder: str | Path) -> list[str]:
     """
     place = Path(folder)
     removed = []
-    for name in sorted(os.listdir(place)) if place.is_dir() else []:
-        match = _TEMPORARY.fullmatch(name)
-        if match is not None and _is_abandoned(place / name, int(match["pid"]), match["host"]):
-            (place / name).unlink(missing_ok=True)
-            removed.append(name)
+    for path in sorted(place.iterdir()) if place.is_dir() else []:
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is not None and _is_abandoned(path, int(match["pid"]), match["host"]):
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
     return removed
 
 

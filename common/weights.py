@@ -61,7 +61,8 @@ def _sort_metadata(file: Path) -> None:
     with file.open("r+b") as opened:
         length = int.from_bytes(opened.read(8), "little")
         table = json.loads(opened.read(length))
-        table["__metadata__"] = dict(sorted(table.get("__metadata__", {}).items()))
+        if "__metadata__" in table:
+            table["__metadata__"] = dict(sorted(table["__metadata__"].items()))
         text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
         assert len(text) <= length, "the same table is not longer in another order"
         opened.seek(8)

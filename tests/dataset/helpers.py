@@ -93,13 +93,15 @@ class Project:
     def caches(self, pattern="*"):
         return sorted(path.name for path in (self.root / "cache").glob(pattern))
 
-    def cache_latents(self, encode=encode_latents, skip_existing=False, kind=None, **options):
-        plan = plan_caching(self.groups, kind or LatentCaching(I2V), skip_existing=skip_existing, num_workers=2)
+    def cache_latents(self, encode=encode_latents, skip_existing=False, kind=None, batch_size=None, **options):
+        plan = plan_caching(
+            self.groups, kind or LatentCaching(I2V), skip_existing=skip_existing, batch_size=batch_size, num_workers=2
+        )
         return run_caching(plan, encode, num_workers=2, **options)
 
-    def cache_text(self, skip_existing=False, **options):
+    def cache_text(self, encode=encode_text, skip_existing=False, **options):
         plan = plan_caching(self.groups, TextCaching({"t5": "t5 bf16"}), skip_existing=skip_existing)
-        return run_caching(plan, encode_text, **options)
+        return run_caching(plan, encode, **options)
 
     def cache_cameras(self, skip_existing=False, lens=60.0, **options):
         kind = CameraCaching(lens)
