@@ -149,7 +149,7 @@ class ItemJob:
     fingerprint: str
     """Of all that the cache is made from."""
     length: int = 0
-    """Of the caption, as `TextCaching.length` counts; 0 for a camera."""
+    """Of the caption, as `TextCaching.count_tokens` counts; 0 for a camera."""
 
     @property
     def bucket(self) -> int:
@@ -163,8 +163,8 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     encoders: Mapping[str, str] = field(default_factory=dict)
     """Identity of the text encoder, {"t5": ...}."""
-    length: Callable[[str], int] = len
-    """Tokens of a caption; called only when there is something to encode."""
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] = lambda captions: [len(caption) for caption in captions]
+    """Lengths by which captions are put together; called once, and only when there is something to encode."""
     label: ClassVar[str] = "text"
 
     def extra_items(self, group: ItemGroup) -> list[MediaItem]:
@@ -186,7 +186,8 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     def arrange(self, jobs: Sequence[ItemJob]) -> list[ItemJob]:
         """The longest captions first, equal ones beside each other."""
-        lengths = {caption: self.length(caption) for caption in {job.item.caption for job in jobs}}
+        captions = sorted({job.item.caption for job in jobs})
+        lengths = dict(zip(captions, self.count_tokens(captions), strict=True))
         counted = [replace(job, length=lengths[job.item.caption]) for job in jobs]
         return sorted(counted, key=lambda job: (-job.length, job.item.caption, job.target.name))
 
