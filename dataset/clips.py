@@ -75,6 +75,8 @@ class DecodedClip:
     clip: Clip
     frames: np.ndarray
     """uint8 RGB [F, H, W, 3] in the size of the bucket."""
+    control: np.ndarray | None = None
+    """The same of the item's control; None when it has none."""
 
 
 def probe_item(item: MediaItem) -> VideoInfo:

@@ -111,6 +111,9 @@ def _find(item: MediaItem, lying: Sequence[LatentName], demand: Demand) -> _Find
     chosen, fault = wanted_latents(item, headers, demand.tensors)
     if not chosen and not unusable and _is_too_short(item):
         return _Finding([], [])
+    asked = [name for name in demand.tensors if name == "latents_control"]
+    if fault == "poor" and item.control is None and not holds_all(headers.values(), asked):
+        fault = "uncontrolled"
     faults: dict[Kind, Reason | None] = {"latent": fault and (unusable or fault)}
     return _with_the_rest(item.entry, item.key, chosen, faults, item, demand)
 

@@ -11,7 +11,7 @@ from camera.track import CONVENTION
 from camera.track import FORMAT_VERSION as CAMERA_VERSION
 from common.media import VideoInfo
 from dataset.buckets import bucket_of, bucket_resolutions
-from dataset.cache import ARCHITECTURE, FORMAT_VERSION, LATENT_STRIDE, CacheHeader, read_header
+from dataset.cache import ARCHITECTURE, ENCODING_VERSION, FORMAT_VERSION, LATENT_STRIDE, CacheHeader, read_header
 from dataset.clips import is_cache_of, latent_name, spans_of
 from dataset.config import DatasetEntry
 from dataset.frames import clip_spans
@@ -147,10 +147,11 @@ def _open(path: Path) -> CacheHeader | Reason:
 
 
 def _is_foreign(header: CacheHeader) -> bool:
-    """True for a file of another architecture, or of a version with other rules (the first number)."""
+    """True for a file of another architecture, of a version with other rules (the first number), or other numbers."""
     said = header.metadata
     version = said.get("format_version", FORMAT_VERSION).partition(".")[0]
-    return said.get("architecture", ARCHITECTURE) != ARCHITECTURE or version != FORMAT_VERSION.partition(".")[0]
+    ours = (ARCHITECTURE, FORMAT_VERSION.partition(".")[0], ENCODING_VERSION)
+    return (said.get("architecture", ARCHITECTURE), version, said.get("encoding_version", ENCODING_VERSION)) != ours
 
 
 def _is_caption(text: str | None, caption: str | None) -> bool:

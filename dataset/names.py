@@ -6,7 +6,8 @@
     STEM_wan_camera.safetensors                 camera (ours)
     ~empty_wan_te.safetensors                   text of the empty caption (ours), for caption_dropout_rate
 
-STEM is the medium's file name without its suffix and may hold anything, underscores too.
+STEM is the item's key (`dataset.sources.MediaItem.key`): the medium's file name without its suffix, which may hold
+anything, underscores too, and after it "~" and what tells it from others (`STEM~0a1b2c3d`, `STEM~mirrored`).
 """
 
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 from dataset.config import Media
 
 EMPTY_TEXT_KEY = "~empty"
-"""The place of a medium's key in the name of the empty caption's text cache, one per cache_directory."""
+"""The key under which the encoding of the empty caption is cached, for caption dropout; no medium has it."""
 
 _TEXT_END = "_wan_te.safetensors"
 _CAMERA_END = "_wan_camera.safetensors"
