@@ -14,6 +14,8 @@ from tests.dataset.named_set import NamedSet, make_clips, make_entry
 from training.loader import BatchLoader
 from training.order import Layout
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 
 def make_set(kind: type[NamedSet] = NamedSet) -> NamedSet:
     clips = make_clips(make_entry("a", batch_size=2), [0, 1] * 10 + [2])
