@@ -154,14 +154,14 @@ def _of_one_source(
     info: VideoInfo,
 ) -> tuple[dict[LatentName, CacheHeader], bool]:
     """The wanted caches that were made from one version of the medium, and whether none is lacking."""
-    spans = spans_of(item.entry, info)
+    spans = spans_of(item, info)
     found: dict[LatentName, CacheHeader] = {}
     for span in spans:
         name = latent_name(item, span, info)
         header = headers.get(name)
         if header is None or header.metadata.get("source_fingerprint") != fingerprint:
             continue
-        if is_cache_of(header, span, info.fps, tensors):
+        if is_cache_of(header, span, info, tensors):
             found[name] = header
     return found, len(found) == len(spans)
 
@@ -185,7 +185,7 @@ def _grid(header: CacheHeader) -> tuple[int, int, int]:
 
 def _is_too_short(item: MediaItem) -> bool:
     """True for a video that yields no clip at all; one that is not there any more counts as long enough."""
-    return item.path.is_file() and not spans_of(item.entry, probe_item(item))
+    return item.path.is_file() and not spans_of(item, probe_item(item))
 
 
 def _refuse_missing(findings: Sequence[_Finding], config: Path, demand: _Demand) -> None:

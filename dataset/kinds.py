@@ -55,7 +55,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         """The clips of an item; a cache of the same file that `lies` there saves opening the medium."""
         fingerprint = file_fingerprint(item.path)
         info = self._remembered(item, lying, fingerprint) or probe_item(item)
-        return [Clip(item, span, info, fingerprint) for span in spans_of(item.entry, info)]
+        return [Clip(item, span, info, fingerprint) for span in spans_of(item, info)]
 
     def _remembered(self, item: MediaItem, lying: Sequence[LatentName], fingerprint: str) -> VideoInfo | None:
         header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
@@ -68,7 +68,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         if header is None:
             return False
         wanted = {"source_fingerprint": job.fingerprint, **self.encoders}
-        return is_cache_of(header, job.span, job.info.fps, self.tensors) and _agrees(header, wanted)
+        return is_cache_of(header, job.span, job.info, self.tensors) and _agrees(header, wanted)
 
     def review(self, jobs: Sequence[Clip]) -> None:
         """Warn of videos whose motion will be learnt at another speed than they have."""
