@@ -149,4 +149,4 @@ def _with_the_rest(
 
 def _is_too_short(item: MediaItem) -> bool:
     """True for a video that yields no clip at all; one that is not there any more counts as long enough."""
-    return item.path.exists() and not spans_of(item.entry, probe_item(item))
+    return item.path.exists() and not spans_of(item, probe_item(item))

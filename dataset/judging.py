@@ -98,16 +98,16 @@ def _of_one_source(
     item: MediaItem, headers: Headers, tensors: Sequence[str], fingerprint: str, info: VideoInfo
 ) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
     """The wanted caches that were made from one version of the medium, and why that is not all of them."""
-    info = info if item.fps is None else replace(info, fps=item.fps)
+    info = info if item.fps is None else replace(info, fps=item.fps, times=None)
     found: dict[LatentName, CacheHeader] = {}
     reason: Reason | None = None
-    for span in spans_of(item.entry, info):
+    for span in spans_of(item, info):
         name = latent_name(item, span, info)
         header = headers.get(name)
         if header is None:
             # others of the item lie there: those of another setting, or the first ones of an interrupted run
             reason = reason or "missing"
-        elif header.metadata.get("source_fingerprint") != fingerprint or not is_cache_of(header, span, info.fps, ()):
+        elif header.metadata.get("source_fingerprint") != fingerprint or not is_cache_of(header, span, info, ()):
             reason = "stale"
         elif not holds_all([header], tensors):
             reason = "poor"
