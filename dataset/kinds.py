@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from camera.intrinsics import after_resize_crop
 from camera.track import CameraTrack
 from common.logs import get_logger
 from common.media import VideoInfo
+from dataset.buckets import Resolution
 from dataset.cache import ENCODING_VERSION, CacheHeader, read_header, source_metadata, write_latents, write_text
 from dataset.cameras import camera_fingerprint, check_cameras, item_track
 from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
@@ -83,7 +85,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         control = job.item.control
         return {
             "source_fingerprint": job.fingerprint,
-            "crop": crop_text(job),
+            "crop": crop_text((job.info.width, job.info.height), job.span.size),
             "mirrored": str(job.item.mirrored).lower(),
             "encoding_version": ENCODING_VERSION,
             **({} if control is None else {"control_fingerprint": folder_fingerprint(control)}),
@@ -132,11 +134,16 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         return header.metadata.get("source")
 
 
-def crop_text(job: Clip) -> str:
-    """The part of the source picture that a clip shows: JSON [left, top, width, height], divided by its sides."""
-    source, target = (job.info.height, job.info.width), (job.span.size[1], job.span.size[0])
+@cache
+def crop_text(source: Resolution, target: Resolution) -> str:
+    """The part of the source picture that a clip shows: JSON [left, top, width, height], divided by its sides.
+
+    Args:
+        source: (width, height) of the medium.
+        target: (width, height) of the clip.
+    """
     whole = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-    fx, fy, cx, cy = after_resize_crop(whole, source, target).tolist()
+    fx, fy, cx, cy = after_resize_crop(whole, (source[1], source[0]), (target[1], target[0])).tolist()
     return str([round(number, 6) + 0.0 for number in (-cx / fx, -cy / fy, 1 / fx, 1 / fy)])
 
 
