@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dataset.clips import DecodedClip
-    from wan.clip import CLIPVision
 
 log = get_logger("cache")
 
@@ -40,29 +39,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     arguments.add_device(parser)
     return parser
-
-
-def encode_clips(
-    clips: tuple["Tensor", "Tensor | None"],
-    encode: Callable[["Tensor"], "Tensor"],
-    clip: "CLIPVision | None",
-    image: bool,
-    device: "torch.device",
-) -> list[Mapping[str, "Tensor"]]:
-    """The tensors of each clip's cache, still on the device; the pictures and controls are uint8 [B, F, H, W, 3]."""
-    import torch
-
-    from wan import clip_latents
-    from wan.pixels import to_tensor
-
-    video, control = (None if part is None else to_tensor(part, device) for part in clips)
-    assert video is not None
-    with torch.no_grad():
-        tensors = clip_latents.encode_clips(encode, video, image=image, control=control)
-        if clip is not None:
-            tensors["clip"] = clip.encode_image(video[:, :, 0])
-    kept = {name: tensor.to(torch.float16 if name == "clip" else torch.bfloat16) for name, tensor in tensors.items()}
-    return [{name: tensor[i] for name, tensor in kept.items()} for i in range(len(video))]
 
 
 def stack_clips(clips: list["DecodedClip"], device: "torch.device") -> tuple["Tensor", "Tensor | None"]:
@@ -89,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.fingerprint import encoder_identity
     from dataset.kinds import LatentCaching
     from dataset.sources import load_items
+    from wan.clip_latents import encode_pictures
     from wan.loading import load_clip, load_vae
     from wan.loading_encoders import open_clip, open_vae
     from wan.placing import find_weights
@@ -127,9 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if task.clip is not None:
             clip = load_clip(files["clip"], task.clip, device=device, dtype=dtypes["clip"])
 
-    def encode_batch(clips: tuple["Tensor", "Tensor | None"]) -> list[Mapping[str, "Tensor"]]:
+    def encode_batch(clips: tuple["Tensor", "Tensor | None"]) -> Sequence[Mapping[str, "Tensor"]]:
         assert encode is not None
-        return encode_clips(clips, encode, clip, image, device)
+        return encode_pictures(clips, encode, clip, device, image=image)
 
     prepare = partial(stack_clips, device=device)
     run_caching(plan, encode_batch, prepare, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
