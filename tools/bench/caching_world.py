@@ -14,6 +14,7 @@ CAPTION = (
     "Object: a room, number {number} ; Camera: <starttime>0</starttime> <endtime>{end}</endtime> <speed>high</speed> "
     "<direction>left</direction> <rotate>stay</rotate> <sep>"
 )
+FPS = 16.0
 _CELL = 8
 _STEP = 2
 
@@ -46,7 +47,6 @@ def write_data_set(
         size: (height, width) of the videos.
         target: (height, width) of the clips.
         batch_size: of the dataset file.
-        fps: of the videos.
 
     Returns:
         the dataset file.
@@ -55,8 +55,8 @@ def write_data_set(
     for number in progress(range(count), "drawing clips", "clip"):
         path = folder / "videos" / f"v{number:05d}.mp4"
         if not path.exists():
-            write_video(path, moving_clip(number, frames, *size), fps)
-        text = CAPTION.format(number=number % 97, end=round(frames / fps, 2))
+            write_video(path, moving_clip(number, frames, *size), FPS)
+        text = CAPTION.format(number=number % 97, end=round(frames / FPS, 2))
         lines.append(json.dumps({"video_path": f"videos/{path.name}", "caption": text}) + "\n")
     _write(folder / "metadata.jsonl", "".join(lines))
     config = folder / "dataset.toml"
