@@ -2,7 +2,7 @@
 
 The condition of image-to-video is a video of its own, the first frame followed by grey, and costs as much as the clip.
 Its grey tail cannot be kept from clip to clip: the encoder looks back over 112 frames, so the tail depends on the first
-frame for 29 latent frames, and a clip of 81 frames has 21 (docs/benchmarks.md).
+frame for 29 latent frames, and a clip of 81 frames has 21 (docs/cache-format.md).
 """
 
 from collections.abc import Callable

@@ -7,7 +7,6 @@ import pytest
 from tools.bench.bench_caching import main as bench
 from tools.bench.caching_world import moving_clip
 from tools.bench.stress_caching import _compare
-from tools.bench.stress_caching import main as stress
 
 
 def test_every_step_and_the_whole_are_measured(tmp_path):
@@ -36,8 +35,6 @@ def test_every_step_and_the_whole_are_measured(tmp_path):
     assert (processes["loading"], threads["loading"]) == ("processes", "threads")
     for whole in (processes, threads):
         assert 0 < whole["busy_share"] <= 1 and whole["seconds_per_clip"] > 0
-    # in a run without waiting, a clip costs about what its encoding does, and never less
-    assert threads["seconds_per_clip"] >= threads["busy_share"] * 0.5 * steps["encode_seconds"]
 
 
 def test_the_drawn_clip_slides():
@@ -51,10 +48,3 @@ def test_the_stress_test_finds_a_difference():
     for found in ({"a": "2"}, {}, {"a": "1", "b": "1"}):
         with pytest.raises(ValueError, match="1 of 1 files differ"):
             _compare(found, {"a": "1"}, "other")
-
-
-def test_the_stress_test_runs_the_real_scripts(tmp_path, caplog):
-    small = ["--clips", "6", "--worlds", "1", "2", "--kills", "1"]
-    with caplog.at_level("INFO", "omnicam"):
-        assert stress(["--folder", str(tmp_path), *small]) == 0
-    assert json.loads(caplog.messages[-1])["files"] == 6
