@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
 from common.arguments import model_path
 from common.logs import get_logger, setup_logging
-from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
     import torch
@@ -67,19 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.sources import load_items
     from wan.clip_latents import encode_pictures
     from wan.loading import load_clip, load_vae
-    from wan.loading_encoders import open_clip, open_vae
     from wan.placing import find_weights
 
     ranks = read_ranks()
     task, device = WAN_CONFIGS[args.task], device_of_rank(args.device, ranks)
-    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
-    dtypes = {"vae": compute_dtype(args.vae_dtype, device, torch.bfloat16)}
-    open_vae(files["vae"], task.vae)
-    if task.clip is not None:
-        hint = "Text-to-video caches need none: --task t2v-14B."
-        files["clip"] = model_path(args.clip, task.weights.clip, "clip", hint)
-        dtypes["clip"] = compute_dtype(None, device, torch.float16)
-        open_clip(files["clip"], task.clip)
+    files = _encoder_files(args, task)
+    dtypes = {
+        "vae": compute_dtype(args.vae_dtype, device, torch.bfloat16),
+        "clip": compute_dtype(None, device, torch.float16),
+    }
     encoders = {
         name: encoder_identity(tensor_files(find_weights(file, name)), dtype_name(dtypes[name]))
         for name, file in files.items()
@@ -111,6 +108,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare = partial(stack_clips, device=device)
     run_caching(plan, encode_batch, prepare, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
     return 0
+
+
+def _encoder_files(args: argparse.Namespace, task: TaskConfig) -> dict[str, Path]:
+    """The weights of the task's encoders; they are opened, so that a wrong file is known before anything is planned."""
+    from wan.loading_encoders import open_clip, open_vae
+
+    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
+    open_vae(files["vae"], task.vae)
+    if task.clip is not None:
+        hint = "Text-to-video caches need none: --task t2v-14B."
+        files["clip"] = model_path(args.clip, task.weights.clip, "clip", hint)
+        open_clip(files["clip"], task.clip)
+    return files
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -54,8 +54,8 @@ def encode_clips(encode: Encode, video: Tensor, *, image: bool, control: Tensor 
         latents = joint.latents
     else:
         latents = encode(torch.cat(videos)).split([len(part) for part in videos])
-    names = ("latents", "latents_control")
-    return {**dict(zip(names, latents, strict=False)), **found}
+    names = ("latents", "latents_control")[: len(videos)]
+    return {**dict(zip(names, latents, strict=True)), **found}
 
 
 @torch.no_grad()
