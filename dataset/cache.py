@@ -24,8 +24,10 @@ ARCHITECTURE = "wan"
 FORMAT_VERSION = "1.0.1"
 LATENT_STRIDE = 8
 """Pixels per latent cell, in height and in width."""
-LATENT_TENSORS = ("latents", "latents_image", "clip")
-"""What a latent cache may hold: [16, f, h, w], [20, f, h, w], [tokens, dim]."""
+LATENT_TENSORS = ("latents", "latents_image", "latents_control", "clip")
+"""What a latent cache may hold: [16, f, h, w], [20, f, h, w], [16, f, h, w], [tokens, dim]."""
+ENCODING_VERSION = "1"
+"""Grows when the same medium and weights would give other numbers, so that older caches are made again."""
 
 _DTYPE = re.compile(r"_(bfloat16|float16|float32|float64|float8_\w+|u?int\d+|bool)$")
 _GRID = re.compile(r"_\d+x\d+x\d+$")
@@ -144,7 +146,8 @@ def write_latents(
 
     Args:
         path: named by `dataset.names.LatentName`.
-        tensors: latents [16, f, h, w] and, for image-to-video, latents_image [20, f, h, w] and clip [tokens, dim].
+        tensors: latents [16, f, h, w]; for image-to-video latents_image [20, f, h, w] and clip [tokens, dim]; of an
+            item with control latents_control [16, f, h, w].
         width, height: the size in the file's name.
         frame_count: video frames of a clip, None for an image.
         extra: our metadata.

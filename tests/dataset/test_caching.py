@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from camera.language import parse
 from camera.trajectory import compile as compile_moves
 from common.weights import read_metadata, read_tensors, write_tensors
 from dataset.cache import read_cache, read_camera, read_header
-from dataset.caching import loaded_batches, plan_caching
+from dataset.caching import plan_caching
 from dataset.kinds import LatentCaching
 from tests.dataset.helpers import I2V, camera_caption, encode_latents, make_image, make_video
 
@@ -93,10 +94,10 @@ def test_media_of_other_shapes_are_scaled_and_cropped(project):
     toml = "[[datasets]]\nvideo_jsonl_file='meta.jsonl'\ncache_directory='cache'\nresolution=[64,64]\ntarget_frames=[5]"
     project.write(toml, {"video_path": "videos/tall.mp4", "caption": "x"})
     (plan,) = [plan_caching(project.groups, LatentCaching(), skip_existing=False)]
-    ((jobs, loaded),) = list(loaded_batches(plan))
-    width, height = jobs[0].span.size
-    assert (width, height) == (48, 80)
-    assert loaded[0].frames.shape == (5, 80, 48, 3) and loaded[0].frames.dtype == np.uint8
+    (job,) = plan.todo
+    loaded = plan.kind.load(job)
+    assert job.span.size == (48, 80)
+    assert loaded.frames.shape == (5, 80, 48, 3) and loaded.frames.dtype == np.uint8
 
 
 def test_images_carry_their_original_size_in_the_name(project):
@@ -205,33 +206,60 @@ def test_a_damaged_cache_is_made_again(project, caplog):
     read_header(file)
 
 
-def test_stale_caches_are_pruned_and_only_those_of_the_kind(project):
+def test_only_our_own_outdated_caches_are_deleted_unless_asked(project, caplog):
     project.videos([camera_caption(), camera_caption()]).cache_all()
     cache = project.root / "cache"
-    stale = {
-        "gone_00000-005_0064x0048_wan.safetensors",
-        "v0_00005-005_0064x0048_wan.safetensors",
-        "gone_wan_te.safetensors",
-        "gone_wan_camera.safetensors",
-    }
-    foreign = {
-        "notes.txt",
-        "lora_wan.safetensors",
-        "gone_0064x0048_hv.safetensors",
-        "picture_0064x0048_wan.safetensors",
-    }
-    for name in stale | foreign:
+    kinds = ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera")
+    own = {cache / "v0_00005-005_0064x0048_wan.safetensors"}
+    own |= {cache / f"v0~0123abcd{kind}.safetensors" for kind in kinds}
+    foreign = {cache / f"gone{kind}.safetensors" for kind in kinds}
+    musubis = cache / "v1_00005-005_0064x0048_wan.safetensors"
+    others = {"notes.txt", "lora_wan.safetensors", "gone_0064x0048_hv.safetensors", "picture_0064x0048_wan.safetensors"}
+    for path in own:
+        suffix = next(kind for kind in kinds if path.stem.endswith(kind[-6:]))
+        shutil.copy(cache / f"v0{suffix}.safetensors", path)
+    for path in foreign:
+        path.write_bytes(b"x")
+    write_tensors(musubis, {"latents_2x6x8_bfloat16": torch.zeros(16, 2, 6, 8)}, {"architecture": "wan"})
+    foreign.add(musubis)
+    for name in others:
         (cache / name).write_bytes(b"x")
-    before = set(project.caches())
-    project.cache_latents(skip_existing=True, keep_cache=True)
-    assert set(project.caches()) == before
+    whole = set(cache.iterdir())
+
+    def cache_all(**options):
+        project.cache_latents(skip_existing=True, **options)
+        project.cache_text(skip_existing=True, **options)
+        project.cache_cameras(skip_existing=True, **options)
+        return set(cache.iterdir())
+
+    assert cache_all(pruning="none") == whole
+    with caplog.at_level(logging.WARNING, "omnicam"):
+        assert cache_all() == whole - own
+    for path in foreign:
+        assert path.name in caplog.text
+    assert "--prune_foreign" in caplog.text
+    assert cache_all(pruning="foreign") == whole - own - foreign
+
+
+def test_a_cache_that_appears_or_changes_during_a_run_is_nobodys_to_prune(project):
+    project.videos(["x"])
+    project.cache_latents()
+    cache = project.root / "cache"
+    made = cache / project.caches()[0]
+    before, during = (cache / f"v0_{start:05d}-005_0064x0048_wan.safetensors" for start in (5, 6))
+    shutil.copy(made, before)
+
+    def encode(clips):
+        # what another run of other settings would do meanwhile
+        before.unlink()
+        shutil.copy(made, before)
+        shutil.copy(made, during)
+        return encode_latents(clips)
+
+    assert project.cache_latents(encode) == 1
+    assert before.exists() and during.exists()
     project.cache_latents(skip_existing=True)
-    assert before - set(project.caches()) == {name for name in stale if name.endswith("0048_wan.safetensors")}
-    project.cache_text(skip_existing=True)
-    project.cache_cameras(skip_existing=True)
-    assert set(project.caches()) & stale == set()
-    assert foreign <= set(project.caches())
-    assert len(project.caches()) == 6 + len(foreign)
+    assert project.caches() == [made.name]
 
 
 def test_nan_from_an_encoder_is_refused_by_name(project):
