@@ -42,6 +42,7 @@ __all__ = [
     "format",
     "format_number",
     "has_camera",
+    "mirror_caption",
     "parse",
     "split_caption",
     "split_diagonal",
@@ -54,6 +55,9 @@ _NO_JUNK = "complete tags only; the scene goes before 'Camera:'"
 _ELEMENT = re.compile(r"<\s*([A-Za-z_]\w*)\s*>([^<>]*)<\s*/\s*\1\s*>")
 _SEPARATOR = re.compile(r"<\s*sep\s*>")
 _ANY_TAG = re.compile(rf"<\s*(?:/\s*)?(?:{'|'.join(_KNOWN_TAGS)}|sep)\s*>")
+_SIDED = re.compile(r"(<\s*(direction|rotate)\s*>)([^<>]*)(?=<\s*/\s*\2\s*>)")
+_SIDE = re.compile("counterclockwise|clockwise|left|right")
+_OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
 _MARKER = re.compile(r"(?:^|;)\s*Camera\s*:|\bCamera\s*:(?=\s*<)")
 
 
@@ -204,6 +208,22 @@ def _read_value(number: int, tag: str, found: list[str], mistakes: list[Mistake]
     elif value is None:
         mistakes.append(Mistake(number, tag, _quoted(found[0]), ALLOWED[tag], suggest(tag, found[0])))
     return value
+
+
+def mirror_caption(caption: str) -> str:
+    """The caption of the horizontally flipped video: left and right of its camera tags exchanged, nothing else.
+
+    What the text compiles to is then the `CameraTrack.mirrored` of the original's, and mirrored twice it is the
+    original again. The scene before the tags stays as it is, and so does a tag whose value is not of the language.
+    """
+    return _SIDED.sub(_mirror_tag, caption)
+
+
+def _mirror_tag(element: re.Match[str]) -> str:
+    opening, tag, value = element.groups()
+    if READERS[tag](value.strip()) is None:
+        return element[0]
+    return opening + _SIDE.sub(lambda side: _OTHER_SIDE[side[0]], value)
 
 
 def format(moves: Sequence[Move]) -> str:

@@ -18,6 +18,8 @@ class Batch(TypedDict):
     """Image condition: mask (4 channels), then the latent of the first frame followed by grey (16)."""
     clip: Float[Tensor, "B tokens image_dim"] | None
     """CLIP features of the first frame."""
+    control: Float[Tensor, "B 16 f h w"] | None
+    """Normalised VAE latents of each clip's control video; for Fun-Control."""
     t5: list[Float[Tensor, "L text_dim"]]
     """Text features, one per clip, each of its own length."""
     camera: Float32[Tensor, "B f 24 h w"] | None
@@ -32,7 +34,7 @@ class Sample:
 
     key: str
     tensors: Mapping[str, Tensor]
-    """latents, and latents_image and clip where they are asked for."""
+    """latents, and of latents_image, clip and latents_control what is asked for."""
     t5: Tensor
     camera: Tensor | None
 
@@ -50,6 +52,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         "latents": torch.stack([sample.tensors["latents"] for sample in samples]),
         "latents_image": stacked("latents_image"),
         "clip": stacked("clip"),
+        "control": stacked("latents_control"),
         "t5": [sample.t5 for sample in samples],
         "camera": torch.stack(cameras) if cameras else None,
         "item_keys": [sample.key for sample in samples],

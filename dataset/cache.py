@@ -53,7 +53,8 @@ class CacheHeader:
         if any(name not in self.metadata for name in names):
             return None
         width, height, fps, frames = (float(self.metadata[name]) for name in names)
-        return VideoInfo(int(width), int(height), fps, int(frames))
+        times = self.metadata.get("source_times")
+        return VideoInfo(int(width), int(height), fps, int(frames), None if times is None else tuple(json.loads(times)))
 
     @cached_property
     def frame_times(self) -> tuple[float, ...] | None:
@@ -71,6 +72,7 @@ def plain_name(key: str) -> str:
 def source_metadata(source: Path, fingerprint: str, info: VideoInfo) -> dict[str, str]:
     """The strings by which a cache remembers its medium."""
     return {
+        **({} if info.times is None else {"source_times": json.dumps(info.times)}),
         "source": source.name,
         "source_fingerprint": fingerprint,
         "source_width": str(info.width),

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from camera.formats import SourceVideo, Unstated, load_trajectory, split_member
-from camera.intrinsics import default_intrinsics
+from camera.intrinsics import after_flip, default_intrinsics
 from camera.language import CameraTextError, has_camera, parse
 from camera.plucker import latent_rays
 from camera.track import CameraTrack
@@ -32,7 +32,7 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
 
     Taken from the item's camera file, of any format of `camera.formats`; without one, from the tags of the caption.
     The first pose is the identity. What a camera file leaves out, and its format does not say, is the video's: the
-    frame rate, the size that pixels belong to, the lens.
+    frame rate, the size that pixels belong to, the lens. A mirrored item has the mirrored camera of its original.
 
     Args:
         item: the medium.
@@ -48,7 +48,10 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
     intrinsics = default_intrinsics(info.width / info.height, lens) if isinstance(lens, int | float) else lens
     if item.camera_file is not None:
         known = torch.as_tensor(intrinsics, dtype=torch.float64)
-        return _from_file(item, item.camera_file, info, SourceVideo(info.fps, (info.height, info.width), known))
+        track = _from_file(item, item.camera_file, info, SourceVideo(info.fps, (info.height, info.width), known))
+        return track.mirrored() if item.mirrored else track
+    if item.mirrored:  # its caption is mirrored already, the lens is not
+        intrinsics = after_flip(torch.as_tensor(intrinsics, dtype=torch.float64))
     if item.entry.media == "image":
         return compile_moves([], 1, info.fps, intrinsics)
     try:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from common.files import require_file
 from common.logs import get_logger
-from dataset.paths import resolve, resolve_beside
-from dataset.schema import SOURCE_KEYS, read_table, refuse_unknown
+from dataset.paths import kind_of, resolve, resolve_beside
+from dataset.schema import KEYS, SOURCE_KEYS, nearest, read_table, refuse_unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,6 +20,7 @@ else:
 logger = get_logger("dataset")
 
 Media = Literal["image", "video"]
+_TABLES = ("general", "datasets")
 BUCKET_STEP = 16
 """Sides of pictures are multiples of this: the VAE's stride 8 times the DiT's patch 2."""
 
@@ -37,7 +38,7 @@ class DatasetEntry:
     directory: Path | None = None
     """Folder of the media; exactly one of this and `jsonl_file` is given."""
     jsonl_file: Path | None = None
-    """One JSON object per line: image_path or video_path, caption, optionally camera_file."""
+    """One JSON object per line; its keys are in `dataset.jsonl`."""
     camera_directory: Path | None = None
     """Folder with a trajectory STEM.safetensors, STEM of another suffix, or folder STEM, for items that name none."""
     resolution: tuple[int, int] = (960, 544)
@@ -92,12 +93,17 @@ def load_config(path: str | Path) -> DatasetConfig:
     file = require_file(path, "dataset config")
     content = _parse(file)
     for name in content:
-        if name not in {"general", "datasets"}:
-            raise ValueError(f"{file}: unknown top-level table {name!r}; expected [general] and [[datasets]]")
+        if name not in _TABLES:
+            place = "table [general] or an entry of [[datasets]]" if name in KEYS else nearest(name, _TABLES)
+            raise ValueError(
+                f"{file}: unknown top-level key {name!r}; expected [general] and [[datasets]]; did you mean {place}?"
+            )
     general = content.get("general", {})
     entries = content.get("datasets")
     if not isinstance(general, dict):
         raise ValueError(f"{file}: 'general' must be one table, [general]")
+    if isinstance(entries, dict):
+        raise ValueError(f"{file}: [datasets] is one table; expected [[datasets]], in double brackets, for each entry")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{file}: expected at least one [[datasets]] entry")
     shared = read_table(general, f"{file}, [general]", media=None)
@@ -112,7 +118,9 @@ def _parse(file: Path) -> dict[str, Any]:
         content = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except IsADirectoryError:
         raise ValueError(f"{file}: is a folder; expected a TOML or JSON file") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 text ({error}); save it as UTF-8") from None
+    except ValueError as error:  # of tomllib or json, or a number of too many digits
         raise ValueError(f"{file}: cannot be parsed: {error}") from None
     except RecursionError:
         raise ValueError(f"{file}: cannot be parsed: brackets nested too deep") from None
@@ -127,7 +135,7 @@ def _read_entry(file: Path, number: int, table: Mapping[str, Any], shared: Mappi
     media: Media = "image" if source_key.startswith("image") else "video"
     values = {**shared, **read_table(table, where, media)}
     source_text = values.pop(source_key)
-    source = _source_path(source_key, source_text, where, file.parent)
+    source = _existing(source_key, source_text, where, file.parent)
     if source_key.endswith("_directory"):
         values["directory"] = source
         if "caption_extension" not in values:
@@ -136,20 +144,21 @@ def _read_entry(file: Path, number: int, table: Mapping[str, Any], shared: Mappi
         values["jsonl_file"] = source
         if "cache_directory" not in values:
             raise ValueError(f"{where}: {source_key} needs cache_directory, the folder for the caches")
+        if values.pop("control_directory", None):
+            logger.warning(f"{where}: control_directory has no effect: the lines of a jsonl file name a control_path")
     caches = values.get("cache_directory")
     values["cache_directory"] = resolve_beside(caches, file.parent, source_text) if caches else source
-    if values["cache_directory"].exists() and not values["cache_directory"].is_dir():
+    if kind_of(values["cache_directory"]) == "file":
         raise ValueError(f"{where}: cache_directory = {caches!r} is a file; expected a folder or a free name")
-    if "camera_directory" in values:
-        cameras = resolve(values["camera_directory"], file.parent)
-        values["camera_directory"] = require_file(cameras, f"camera_directory of {where}")
-        if not cameras.is_dir():
-            raise ValueError(f"{where}: camera_directory = {str(cameras)!r} is not a folder")
+    for key in ("camera_directory", "control_directory"):
+        if key in values:
+            values[key] = _existing(key, values[key], where, file.parent)
     _warn_of_no_effect(values, media, where)
     if "target_frames" in values:
         values["target_frames"] = _rounded_frames(values["target_frames"], where)
     entry = DatasetEntry(where, media, **values)
     _check_sizes(entry)
+    _check_control(entry)
     return entry
 
 
@@ -164,14 +173,18 @@ def _source_key(table: Mapping[str, Any], where: str) -> str:
     return found[0]
 
 
-def _source_path(key: str, text: Any, where: str, base: Path) -> Path:
-    source = resolve(text, base)
-    hint = f"Relative paths are looked up from {Path.cwd()} and from {base.resolve()}."
-    require_file(source, f"{key} of {where}", hint)
-    kind = "folder" if key.endswith("_directory") else "file"
-    if source.is_dir() != (kind == "folder"):
-        raise ValueError(f"{where}: {key} = {text!r} is not a {kind}")
-    return source
+def _existing(key: str, text: str, where: str, base: Path) -> Path:
+    """The folder or file that a key names."""
+    path, wanted = resolve(text, base), "folder" if key.endswith("_directory") else "file"
+    kind = kind_of(path)
+    if kind == "nothing":
+        raise FileNotFoundError(
+            f"{key} of {where}: {path} does not exist. Relative paths are looked up from {Path.cwd()} and from "
+            f"{base.resolve()}."
+        )
+    if kind != wanted:
+        raise ValueError(f"{where}: {key} = {text!r} is not a {wanted}")
+    return path
 
 
 def _rounded_frames(counts: tuple[int, ...], where: str) -> tuple[int, ...]:
@@ -188,6 +201,14 @@ def _check_sizes(entry: DatasetEntry) -> None:
         raise ValueError(
             f"{entry.where}: resolution {list(entry.resolution)} with enable_bucket = false; "
             f"both sides must be multiples of {BUCKET_STEP}"
+        )
+
+
+def _check_control(entry: DatasetEntry) -> None:
+    if entry.control_directory and entry.directory and entry.control_directory.samefile(entry.directory):
+        raise ValueError(
+            f"{entry.where}: control_directory is the folder of the media themselves ({entry.directory}); "
+            "every medium would be its own control"
         )
 
 

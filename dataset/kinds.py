@@ -61,7 +61,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         """The clips of an item; a cache of the same file that `lies` there saves opening the medium."""
         fingerprint = file_fingerprint(item.path)
         info = self._remembered(item, lying, fingerprint) or probe_item(item)
-        return [Clip(item, span, info, fingerprint) for span in spans_of(item.entry, info)]
+        return [Clip(item, span, info, fingerprint) for span in spans_of(item, info)]
 
     def _remembered(self, item: MediaItem, lying: Sequence[LatentName], fingerprint: str) -> VideoInfo | None:
         header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
@@ -74,7 +74,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         if header is None:
             return False
         tensors = self.tensors_of(job.item)
-        return is_cache_of(header, job.span, job.info.fps, tensors) and _agrees(header, self._made_from(job))
+        return is_cache_of(header, job.span, job.info, tensors) and _agrees(header, self._made_from(job))
 
     def tensors_of(self, item: MediaItem) -> tuple[str, ...]:
         """What the caches of an item hold."""

@@ -4,6 +4,7 @@
     STEM_PPPPP-FFF_WWWWxHHHH_wan.safetensors    latents of a clip (start, frames, size in the bucket)
     STEM_wan_te.safetensors                     text
     STEM_wan_camera.safetensors                 camera (ours)
+    ~empty_wan_te.safetensors                   text of the empty caption (ours), for caption_dropout_rate
 
 STEM is the item's key (`dataset.sources.MediaItem.key`): the medium's file name without its suffix, which may hold
 anything, underscores too, and after it "~" and what tells it from others (`STEM~0a1b2c3d`, `STEM~mirrored`).

@@ -1,23 +1,27 @@
 """The media of a data set: one item per image or video, with its caption and, if named, its camera file."""
 
-import difflib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from camera.formats import split_member
+from camera.language import mirror_caption, split_caption
 from common.logs import get_logger
 from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from dataset.companions import camera_of, controls_of, list_by_stem
 from dataset.config import DatasetConfig, DatasetEntry
-from dataset.paths import resolve
+from dataset.jsonl import Record, read_records
+from dataset.keys import MIRRORED, media_keys
+from dataset.paths import is_there, kind_of, normalised
 
 logger = get_logger("dataset")
 
 _EXTENSIONS = {"image": IMAGE_EXTENSIONS, "video": VIDEO_EXTENSIONS}
-_CAMERA_SUFFIXES = (".txt", ".json", ".npz", ".npy", ".tum", "")
-"""Of STEM in a camera_directory where there is no STEM.safetensors; without a suffix it is a folder."""
+_CONTROL_EXTENSIONS = {"image": IMAGE_EXTENSIONS, "video": (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)}
+_SIDE = re.compile(r"\b(?:left|right)\b", re.IGNORECASE)
 _SHOWN = 10
 
 
@@ -26,9 +30,9 @@ class MediaItem:
     """One image or video of a data set."""
 
     key: str
-    """The stem of the file's name; names the caches, so it is unique within the data set."""
+    """Names the caches, so it is unique within the data set: the stem, mostly (`dataset.keys`)."""
     path: Path
-    """The medium."""
+    """The medium; for a video it may be a folder of images."""
     caption: str
     """The whole caption, camera text included."""
     camera_file: Path | None
@@ -54,46 +58,44 @@ class ItemGroup:
 
 
 def load_items(config: DatasetConfig, *, check_media: bool = True) -> list[ItemGroup]:
-    """The items of every data set, in the order of their files.
+    """The items of every data set, in the order of their files; a mirrored twin comes after its original.
 
     Args:
         config: the dataset file.
-        check_media: demand that every medium and camera file of a jsonl exists; training from caches does not.
+        check_media: demand that the media, controls and camera files of a jsonl exist; training from caches does not.
 
     Raises:
-        FileNotFoundError: a medium or camera file is missing; names the jsonl line.
-        ValueError: a jsonl line or caption is wrong, a data set is empty, or two media have equal stems (their
-            caches would overwrite each other).
+        FileNotFoundError: a medium, control or camera file is missing; names the jsonl line.
+        ValueError: a jsonl line or caption is wrong, a data set is empty, one medium is listed twice with different
+            captions, or some media have a control and others have none.
     """
     return [ItemGroup(entry, _items_of(entry, check_media)) for entry in config.datasets]
 
 
 def _items_of(entry: DatasetEntry, check_media: bool) -> tuple[MediaItem, ...]:
-    found = _from_jsonl(entry, check_media) if entry.jsonl_file else _from_directory(entry)
-    by_key: dict[str, MediaItem] = {}
-    for item in found:
-        twin = by_key.setdefault(item.key, item)
-        if twin is not item:
-            raise ValueError(
-                f"{entry.where}: {twin.path} ({twin.where}) and {item.path} ({item.where}) have the same stem "
-                f"{item.key!r}, so their caches would overwrite each other; rename one or give it an entry of its own"
-            )
-    if not by_key:
+    listed = list(_from_jsonl(entry, check_media) if entry.jsonl_file else _from_directory(entry))
+    if not listed:
         place = entry.jsonl_file or entry.directory
         raise ValueError(f"{entry.where}: no {entry.media}s in {place} ({', '.join(_EXTENSIONS[entry.media])})")
-    return tuple(by_key.values())
+    if entry.control_directory:
+        controls = controls_of([item.path for item in listed], entry, list_by_stem(entry.control_directory))
+        listed = [replace(item, control=control) for item, control in zip(listed, controls, strict=True)]
+    _refuse_half_controlled(listed, entry)
+    items = _with_keys(_without_repeats(listed, entry), entry)
+    return tuple(_with_twins(items, entry) if entry.horizontal_flip else items)
 
 
 def _from_directory(entry: DatasetEntry) -> Iterator[MediaItem]:
     assert entry.directory is not None
+    cameras = list_by_stem(entry.camera_directory) if entry.camera_directory else {}
     without_caption = []
     for path in sorted(entry.directory.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in _EXTENSIONS[entry.media] or not path.is_file():
             continue
         caption_file = path.with_name(f"{path.stem}{entry.caption_extension}")
         if caption_file.is_file():
-            caption = _read_caption(caption_file)
-            yield MediaItem(path.stem, path, caption, _camera_of(entry, path), entry, str(entry.directory))
+            camera = camera_of(path, entry, cameras)
+            yield MediaItem(path.stem, path, _read_caption(caption_file), camera, entry, str(entry.directory))
         elif entry.media == "video":
             raise FileNotFoundError(f"{entry.where}: the video {path} has no caption; expected {caption_file}")
         else:
@@ -107,134 +109,122 @@ def _from_directory(entry: DatasetEntry) -> Iterator[MediaItem]:
 
 def _read_caption(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the caption is not UTF-8 text ({error})") from None
-
-
-def _camera_of(entry: DatasetEntry, medium: Path) -> Path | None:
-    """The trajectory of a medium in camera_directory; ValueError when there are several."""
-    if entry.camera_directory is None:
-        return None
-    own = entry.camera_directory / f"{medium.stem}.safetensors"
-    if own.is_file():
-        return own
-    paths = {suffix: entry.camera_directory / f"{medium.stem}{suffix}" for suffix in _CAMERA_SUFFIXES}
-    found = [path for suffix, path in paths.items() if (path.is_file() if suffix else path.is_dir())]
-    if entry.caption_extension is not None:
-        caption = medium.with_name(f"{medium.stem}{entry.caption_extension}").resolve()
-        found = [path for path in found if path.resolve() != caption]
-    if len(found) > 1:
-        names = shorten([path.name for path in found])
-        raise ValueError(
-            f"{entry.where}: {entry.camera_directory} has several cameras for {medium.name}: {names}; keep one"
-        )
-    return found[0] if found else None
+        raise ValueError(f"{path}: the caption is not UTF-8 text ({error}); save it as UTF-8") from None
 
 
 def _from_jsonl(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
-    assert entry.jsonl_file is not None
-    ignored: set[str] = set()
-    try:
-        lines = entry.jsonl_file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{entry.jsonl_file}: not UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{entry.jsonl_file} line {number}"
-        record = _parse_line(line, where)
-        ignored |= _check_keys(record, entry, where)
-        yield _item_of(record, entry, where, check_media)
-    if ignored:
-        logger.warning(f"{entry.jsonl_file}: these keys mean nothing here: {', '.join(sorted(ignored))}")
-
-
-class _DoubleKey(ValueError):
-    """A JSON object says one key twice; its name is the argument."""
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _DoubleKey(next(name for name in names if names.count(name) > 1))
-    return table
-
-
-def _parse_line(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line, object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
-    except _DoubleKey as error:
-        raise ValueError(f"{where}: the key {error.args[0]!r} stands there more than once; keep one") from None
-    except RecursionError:
-        raise ValueError(f"{where}: not a JSON object with {{...}}, but brackets nested too deep") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected an object with {{...}}, found {type(record).__name__}")
-    return record
-
-
-def _check_keys(record: dict[str, Any], entry: DatasetEntry, where: str) -> set[str]:
-    """Refuse keys that mean something we cannot do, and near misses; the harmless rest is returned."""
-    known = {f"{entry.media}_path", "caption", "camera_file"}
-    ignored = set(record) - known
-    for key in sorted(ignored):
-        if key.startswith(("control_path", "image_path_")):
-            raise ValueError(f"{where}: the key {key!r} of musubi-tuner is not supported yet; remove it")
-        nearest = difflib.get_close_matches(key, known - set(record), n=1, cutoff=0.75)
-        if nearest:
-            raise ValueError(f"{where}: unknown key {key!r}; did you mean {nearest[0]!r}?")
-    return ignored
-
-
-def _item_of(record: dict[str, Any], entry: DatasetEntry, where: str, check_media: bool) -> MediaItem:
+    cameras = list_by_stem(entry.camera_directory) if entry.camera_directory else {}
     media_key = f"{entry.media}_path"
-    for key in (media_key, "caption"):
-        if not isinstance(record.get(key), str):
-            raise ValueError(f"{where}: expected {key!r} with a text, found {record.get(key)!r}")
-    path = _resolve_in(record[media_key], entry, media_key, where, check_media)
-    if path.suffix.lower() not in _EXTENSIONS[entry.media]:
-        raise ValueError(f"{where}: {media_key} {path} is no {entry.media} ({', '.join(_EXTENSIONS[entry.media])})")
-    try:
-        record["caption"].encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: the caption holds half a character ({error}); write it again") from None
-    camera = record.get("camera_file")
-    if camera is not None and (not isinstance(camera, str) or not camera):
-        raise ValueError(f"{where}: expected 'camera_file' with a path, found {camera!r}")
-    camera_file = _resolve_camera(camera, entry, where, check_media) if camera else _camera_of(entry, path)
-    return MediaItem(path.stem, path, record["caption"], camera_file, entry, where)
+    for record in read_records(entry):
+        medium = _medium(record, media_key, _EXTENSIONS[entry.media], entry, check_media)
+        assert medium is not None
+        control = _medium(record, "control_path", _CONTROL_EXTENSIONS[entry.media], entry, check_media)
+        camera = _named_camera(record, check_media) or (camera_of(medium, entry, cameras) if cameras else None)
+        caption, fps = record.values["caption"], record.values.get("fps")
+        yield MediaItem(medium.stem, medium, caption, camera, entry, record.where, control, fps)
 
 
-def _resolve_in(text: str, entry: DatasetEntry, key: str, where: str, check: bool) -> Path:
-    assert entry.jsonl_file is not None
-    path = resolve(text, entry.jsonl_file.parent)
-    if check and not path.is_file():
-        raise _not_found(text, entry, key, where)
-    return path
+def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: DatasetEntry, check: bool) -> Path | None:
+    """The file of such an ending that a key names; for a video data set it may be a folder of images."""
+    path = record.path(key)
+    if path is None:
+        return None
+    folders, known = entry.media == "video", path.suffix.lower() in extensions
+    kind = kind_of(path) if check else "unknown"
+    if kind == "nothing":
+        raise record.missing(key)
+    # where media need not be there, a name of no known ending may have been a folder
+    fits_by_name = known or (folders and not check)
+    if (folders and _has_images(path)) if kind == "folder" else fits_by_name:
+        return path
+    allowed = ", ".join(extensions) + (", or a folder of images" if folders else "")
+    raise ValueError(f"{record.where}: {key} {path} is not of the kind expected here ({allowed})")
 
 
-def _resolve_camera(text: str, entry: DatasetEntry, where: str, check: bool) -> Path:
-    """A file or folder, or PATH#NAME for one of several trajectories of a file."""
-    assert entry.jsonl_file is not None
-    path = resolve(text, entry.jsonl_file.parent)
-    name, mark, member = text.rpartition("#")
-    if not path.exists() and name:
-        path = Path(f"{resolve(name, entry.jsonl_file.parent)}{mark}{member}")
+def _has_images(folder: Path) -> bool:
+    with os.scandir(folder) as places:
+        return any(place.name.lower().endswith(IMAGE_EXTENSIONS) for place in places)
+
+
+def _named_camera(record: Record, check: bool) -> Path | None:
+    """The camera file of a line: a file or folder, or PATH#NAME for one of several trajectories of a file."""
+    path = record.path("camera_file")
+    if path is None:
+        return None
+    name, mark, member = record.values["camera_file"].rpartition("#")
+    if name and not is_there(path):
+        path = Path(f"{replace(record, values={'camera_file': name}).path('camera_file')}{mark}{member}")
     try:
         if check:
             split_member(path)
     except FileNotFoundError:
-        raise _not_found(text, entry, "camera_file", where) from None
+        raise record.missing("camera_file") from None
     return path
 
 
-def _not_found(text: str, entry: DatasetEntry, key: str, where: str) -> FileNotFoundError:
-    assert entry.jsonl_file is not None
-    folders = f"{Path.cwd()} and {entry.jsonl_file.parent.resolve()}"
-    return FileNotFoundError(f"{where}: {key} {text!r} is not there (relative paths are looked up from {folders})")
+def _refuse_half_controlled(items: Sequence[MediaItem], entry: DatasetEntry) -> None:
+    """All items have a control, or, without control_directory, none has."""
+    without = [item for item in items if item.control is None]
+    if without and (entry.control_directory or len(without) < len(items)):
+        place = f" in {entry.control_directory}" if entry.control_directory else ""
+        names = shorten([f"{item.path.name} ({item.where})" for item in without])
+        raise ValueError(
+            f"{entry.where}: {len(without)} of {len(items)} {entry.media}s have no control{place}: {names}; give all "
+            "of them one, or put those without into an entry of their own"
+        )
+
+
+def _without_repeats(listed: Sequence[MediaItem], entry: DatasetEntry) -> list[MediaItem]:
+    """The different items, in the order of their first lines."""
+    stems = Counter(item.key for item in listed)
+    if len(stems) == len(listed):
+        return list(listed)
+    by_path: dict[Path, MediaItem] = {}
+    repeated: list[MediaItem] = []
+    for item in listed:
+        first = by_path.setdefault(item.path if stems[item.key] == 1 else normalised(item.path), item)
+        if first is item:
+            continue
+        if replace(item, where=first.where, path=first.path) != first:
+            raise ValueError(
+                f"{item.where}: {item.path.name} was listed before, with another caption, camera, control or fps "
+                f"({first.where}); keep one, or put the other into an entry with a cache_directory of its own"
+            )
+        repeated.append(item)
+    if repeated:
+        names = shorten([f"{item.path.name} ({item.where})" for item in repeated])
+        logger.warning(f"{entry.where}: {len(repeated)} lines repeat another and are left out: {names}")
+    return list(by_path.values())
+
+
+def _with_keys(items: Sequence[MediaItem], entry: DatasetEntry) -> list[MediaItem]:
+    folder = entry.directory or (entry.jsonl_file and entry.jsonl_file.parent)
+    assert folder is not None
+    keys = media_keys([item.path for item in items], folder)
+    return [item if item.key == key else replace(item, key=key) for item, key in zip(items, keys, strict=True)]
+
+
+def _with_twins(items: Sequence[MediaItem], entry: DatasetEntry) -> list[MediaItem]:
+    """Every item, followed by its mirrored twin."""
+    sided = [item.path.name for item in items if _SIDE.search(split_caption(item.caption)[0])]
+    if sided:
+        logger.warning(
+            f"{entry.where}: horizontal_flip turns the camera tags round, but not the words left and right in the "
+            f"scenes of {len(sided)} captions: {shorten(sided)}"
+        )
+    keys = {item.key for item in items}
+    found: list[MediaItem] = []
+    for item in items:
+        key = item.key + MIRRORED
+        if key in keys:
+            raise ValueError(
+                f"{entry.where}: a medium is called {key}, which is the name of the mirrored twin of {item.path.name} "
+                f"({item.where}) too; rename one"
+            )
+        found += [item, replace(item, key=key, caption=mirror_caption(item.caption), mirrored=True)]
+    return found
 
 
 def shorten(names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """From a batch to a loss: where the DiT is called in training."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataset.batch import Batch
 from training.config import TrainingConfig
@@ -13,6 +13,8 @@ from training.flow_matching import (
     velocity_loss,
     velocity_target,
 )
+from wan.conditioning import absent_clip_features, cached_condition
+from wan.model import WanModel
 
 
 def draw_sigmas_and_noise(config: TrainingConfig, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
@@ -30,7 +32,7 @@ def draw_sigmas_and_noise(config: TrainingConfig, batch: Batch, seed: int) -> tu
     return sigmas, draw_noise(shape, generator)
 
 
-def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with_camera: bool) -> Tensor:
+def batch_loss(dit: WanModel, batch: Batch, sigmas: Tensor, noise: Tensor, with_camera: bool) -> Tensor:
     """Mean squared error of the DiT's velocity.
 
     Args:
@@ -43,12 +45,15 @@ def batch_loss(dit: nn.Module, batch: Batch, sigmas: Tensor, noise: Tensor, with
     Returns:
         A float32 scalar.
     """
+    latents, clip = batch["latents"], batch["clip"]
+    if clip is None and dit.config.reads_control:
+        clip = absent_clip_features(dit.config, latents.shape[0], latents.device)
     velocity = dit(
-        noisy_latents(batch["latents"], noise, sigmas),
+        noisy_latents(latents, noise, sigmas),
         timesteps_of(sigmas),
         batch["t5"],
-        clip_features=batch["clip"],
-        image_condition=batch["latents_image"],
+        clip_features=clip,
+        image_condition=cached_condition(dit.config, batch["latents_image"], batch["control"]),
         camera=batch["camera"] if with_camera else None,
     )
-    return velocity_loss(velocity, velocity_target(batch["latents"], noise))
+    return velocity_loss(velocity, velocity_target(latents, noise))

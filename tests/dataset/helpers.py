@@ -121,5 +121,5 @@ class Project:
         self.cache_cameras()
         return self
 
-    def training_set(self, tensors=I2V, camera=True):
-        return load_training_set(self.config, tensors=tensors, camera=camera)
+    def training_set(self, tensors=I2V, camera=True, **options):
+        return load_training_set(self.config, tensors=tensors, camera=camera, **options)

@@ -3,7 +3,8 @@ import logging
 
 import pytest
 
-from dataset.config import DatasetEntry, load_config
+from dataset.config import load_config
+from dataset.schema import KEYS, SOURCE_KEYS
 
 ENTRY = "[[datasets]]\nvideo_directory = 'videos'\ncaption_extension = '.txt'\n"
 
@@ -41,11 +42,28 @@ def test_json_means_the_same(read):
     assert read(json.dumps(content), "data.json").datasets[0].resolution == (96, 64)
 
 
-def test_every_default_is_the_one_of_the_dataclass(read):
+def test_the_defaults_are_those_of_musubi(read):
+    # kohya-ss/musubi-tuner v0.3.4, dataset/config_utils.py
+    musubi = {
+        "resolution": (960, 544),
+        "caption_extension": None,
+        "batch_size": 1,
+        "num_repeats": 1,
+        "enable_bucket": False,
+        "bucket_no_upscale": False,
+        "control_directory": None,
+        "target_frames": (1,),
+        "frame_extraction": "head",
+        "frame_stride": 1,
+        "frame_sample": 1,
+        "max_frames": 129,
+        "source_fps": None,
+    }
+    ours = {"camera_directory": None, "horizontal_flip": False, "caption_dropout_rate": 0.0}
     (entry,) = read(ENTRY).datasets
-    defaults = {name: field.default for name, field in DatasetEntry.__dataclass_fields__.items()}
-    for name in ("resolution", "batch_size", "frame_extraction", "frame_stride", "frame_sample", "max_frames"):
-        assert getattr(entry, name) == defaults[name]
+    found = {name: getattr(entry, name) for name in musubi | ours}
+    assert found == {**musubi, **ours, "caption_extension": ".txt"}
+    assert set(found) | {"cache_directory", *SOURCE_KEYS} == set(KEYS)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +71,33 @@ def test_every_default_is_the_one_of_the_dataclass(read):
     [
         (ENTRY + "cache_directory = 'data.toml'", ["cache_directory", "data.toml", "is a file"]),
         (ENTRY + "camera_directory = 'data.toml'", ["camera_directory", "data.toml", "not a folder"]),
-        (ENTRY + "traget_frames = [5]", ["number 1", "'traget_frames'", "'target_frames'"]),
+        (ENTRY + "traget_frames = [5]", ["number 1", "'traget_frames'", "[5]", "'target_frames'"]),
         ("[general]\nresolutoin = 64\n" + ENTRY, ["[general]", "'resolutoin'", "'resolution'"]),
         ("[general]\ntarget_frames = [5]\n" + ENTRY, ["[general]", "target_frames", "[[datasets]]"]),
         ("[extra]\na = 1\n" + ENTRY, ["'extra'", "[general]"]),
         ("[general]\nbatch_size = 1\n", ["[[datasets]]"]),
-        (ENTRY + "control_directory = 'x'", ["control_directory", "not supported yet"]),
-        (ENTRY + "fp_latent_window_size = 9", ["fp_latent_window_size", "not supported yet"]),
+        ("[dataset]\n" + ENTRY, ["'dataset'", "did you mean datasets"]),
+        ("batch_size = 2\n" + ENTRY, ["'batch_size'", "[general]", "[[datasets]]"]),
+        ("[datasets]\nvideo_directory = 'videos'", ["[datasets]", "double brackets"]),
+        (ENTRY + "control_directory = 'videos'", ["control_directory", "its own control"]),
+        (ENTRY + "control_directory = 'data.toml'", ["control_directory", "not a folder"]),
+        (ENTRY + "fp_1f_target_index = 0", ["fp_1f_target_index = 0", "one-frame", "not supported"]),
+        (ENTRY + "fp_1f_clean_indices = [0]", ["fp_1f_clean_indices = [0]", "one-frame"]),
+        (ENTRY + "multiple_target = true", ["multiple_target = True", "several target"]),
+        (ENTRY + "caption_dropout_rate = 1.5", ["caption_dropout_rate = 1.5", "from 0 to 1"]),
+        (ENTRY + "caption_dropout_rate = true", ["caption_dropout_rate = True", "from 0 to 1"]),
+        (ENTRY + "horizontal_flip = 1", ["horizontal_flip = 1", "true or false"]),
+        (ENTRY + "source_fps = 'automatic'", ["source_fps = 'automatic'", '"auto"']),
+        (ENTRY + "source_fps = nan", ["source_fps = nan", "above 0"]),
+        (
+            ENTRY + "cache_directory = '${NO_SUCH_PLACE}/c'",
+            ["cache_directory", "${NO_SUCH_PLACE}", "not set"],
+        ),
+        (ENTRY + "cache_directory = '${EMPTY}/c'", ["cache_directory", "${EMPTY}", "empty"]),
+        (ENTRY + "cache_directory = '${a b}'", ["cache_directory", "'${a b}'", "no variable"]),
+        (ENTRY + "cache_directory = '${HOME'", ["cache_directory", "'${HOME'", "no variable"]),
+        (ENTRY + 'cache_directory = "a\\u0000b"', ["cache_directory", "a path in quotes"]),
+        (ENTRY + "batch_size = " + "9" * 5000, ["data.toml"]),
         ("[[datasets]]\nvideo_directry = 'videos'", ["'video_directry'", "'video_directory'"]),
         ("[[datasets]]\nresolution = 64", ["exactly one of", "found none"]),
         (ENTRY + "video_jsonl_file = 'a.jsonl'", ["exactly one of", "video_jsonl_file"]),
@@ -78,7 +116,8 @@ def test_every_default_is_the_one_of_the_dataclass(read):
         ("[[datasets]]\nimage_directory='videos'\ntarget_frames=[5]", ["target_frames", "video data sets"]),
     ],
 )
-def test_mistakes_name_file_table_and_key(read, text, words):
+def test_mistakes_name_file_table_and_key(read, text, words, monkeypatch):
+    monkeypatch.setenv("EMPTY", "")
     with pytest.raises(ValueError) as error:
         read(text)
     for word in ["data.toml", *words]:
@@ -131,3 +170,56 @@ def test_relative_paths_are_looked_up_from_the_cwd_then_from_the_toml(read):
     (config,) = read(entry).datasets
     assert config.directory is not None and config.directory.resolve() == read.cwd / "videos"
     assert config.cache_directory.resolve() == read.cwd / "cache"
+
+
+OTHER_MODELS = [
+    "fp_latent_window_size = 9",
+    "no_resize_control = true",
+    "control_resolution = [64, 64]",
+    "flux_kontext_no_resize_control = true",
+    "qwen_image_edit_no_resize_control = true",
+    "qwen_image_edit_control_resolution = 64",
+    "skip_corrupted_cache = true",
+    "multiple_target = false",
+    "fp_1f_clean_indices = []",
+    "fp_1f_no_post = false",
+]
+
+
+@pytest.mark.parametrize("line", OTHER_MODELS)
+@pytest.mark.parametrize("place", ["general", "entry"])
+def test_keys_of_other_models_are_read_over_with_a_warning(read, caplog, line, place):
+    with caplog.at_level(logging.WARNING, "omnicam"):
+        config = read(f"[general]\n{line}\n{ENTRY}" if place == "general" else ENTRY + line)
+    assert config.datasets[0].resolution == (960, 544)
+    assert line.split(" = ")[0] in caplog.text and "no effect" in caplog.text
+    assert ("[general]" if place == "general" else "number 1") in caplog.text
+
+
+def test_our_keys(read):
+    (read.folder / "controls").mkdir()
+    text = "[general]\nhorizontal_flip = true\ncaption_dropout_rate = 1\n"
+    (entry,) = read(text + ENTRY + "source_fps = 'auto'\ncontrol_directory = 'controls'").datasets
+    assert (entry.horizontal_flip, entry.caption_dropout_rate, entry.source_fps) == (True, 1.0, "auto")
+    assert entry.control_directory == read.folder / "controls"
+    (entry,) = read(text + ENTRY + "horizontal_flip = false\ncaption_dropout_rate = 0.1").datasets
+    assert (entry.horizontal_flip, entry.caption_dropout_rate) == (False, 0.1)
+
+
+def test_a_control_directory_beside_a_jsonl_does_nothing_as_in_musubi(read, caplog):
+    (read.folder / "a.jsonl").touch()
+    with caplog.at_level(logging.WARNING, "omnicam"):
+        (entry,) = read("[[datasets]]\nvideo_jsonl_file='a.jsonl'\ncache_directory='c'\ncontrol_directory='x'").datasets
+    assert entry.control_directory is None
+    assert "control_directory has no effect" in caplog.text and "control_path" in caplog.text
+
+
+def test_variables_and_home_in_paths(read, monkeypatch):
+    monkeypatch.setenv("DATA", str(read.folder))
+    monkeypatch.setenv("NAME", "videos")
+    monkeypatch.setenv("HOME", str(read.folder))
+    assert read(ENTRY.replace("'videos'", "'${DATA}/${NAME}'")).datasets[0].directory == read.folder / "videos"
+    assert read(ENTRY.replace("'videos'", "'~/videos'")).datasets[0].directory == read.folder / "videos"
+    for name in ("$${NAME}", "$NAME", "$$", "~nobody-of-this-name"):
+        (entry,) = read(ENTRY + f"cache_directory = '{name}'").datasets
+        assert entry.cache_directory == read.folder / name.replace("$${", "${")
