@@ -2,21 +2,21 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
 from common.arguments import model_path
 from common.logs import get_logger, setup_logging
-from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from dataset.clips import DecodedClip
-    from wan.clip import CLIPVision
 
 log = get_logger("cache")
 
@@ -40,29 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     arguments.add_device(parser)
     return parser
-
-
-def encode_clips(
-    clips: tuple["Tensor", "Tensor | None"],
-    encode: Callable[["Tensor"], "Tensor"],
-    clip: "CLIPVision | None",
-    image: bool,
-    device: "torch.device",
-) -> list[Mapping[str, "Tensor"]]:
-    """The tensors of each clip's cache, still on the device; the pictures and controls are uint8 [B, F, H, W, 3]."""
-    import torch
-
-    from wan import clip_latents
-    from wan.pixels import to_tensor
-
-    video, control = (None if part is None else to_tensor(part, device) for part in clips)
-    assert video is not None
-    with torch.no_grad():
-        tensors = clip_latents.encode_clips(encode, video, image=image, control=control)
-        if clip is not None:
-            tensors["clip"] = clip.encode_image(video[:, :, 0])
-    kept = {name: tensor.to(torch.float16 if name == "clip" else torch.bfloat16) for name, tensor in tensors.items()}
-    return [{name: tensor[i] for name, tensor in kept.items()} for i in range(len(video))]
 
 
 def stack_clips(clips: list["DecodedClip"], device: "torch.device") -> tuple["Tensor", "Tensor | None"]:
@@ -89,20 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataset.fingerprint import encoder_identity
     from dataset.kinds import LatentCaching
     from dataset.sources import load_items
+    from wan.clip_latents import encode_pictures
     from wan.loading import load_clip, load_vae
-    from wan.loading_encoders import open_clip, open_vae
     from wan.placing import find_weights
 
     ranks = read_ranks()
     task, device = WAN_CONFIGS[args.task], device_of_rank(args.device, ranks)
-    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
-    dtypes = {"vae": compute_dtype(args.vae_dtype, device, torch.bfloat16)}
-    open_vae(files["vae"], task.vae)
-    if task.clip is not None:
-        hint = "Text-to-video caches need none: --task t2v-14B."
-        files["clip"] = model_path(args.clip, task.weights.clip, "clip", hint)
-        dtypes["clip"] = compute_dtype(None, device, torch.float16)
-        open_clip(files["clip"], task.clip)
+    files = _encoder_files(args, task)
+    dtypes = {
+        "vae": compute_dtype(args.vae_dtype, device, torch.bfloat16),
+        "clip": compute_dtype(None, device, torch.float16),
+    }
     encoders = {
         name: encoder_identity(tensor_files(find_weights(file, name)), dtype_name(dtypes[name]))
         for name, file in files.items()
@@ -127,13 +101,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if task.clip is not None:
             clip = load_clip(files["clip"], task.clip, device=device, dtype=dtypes["clip"])
 
-    def encode_batch(clips: tuple["Tensor", "Tensor | None"]) -> list[Mapping[str, "Tensor"]]:
+    def encode_batch(clips: tuple["Tensor", "Tensor | None"]) -> Sequence[Mapping[str, "Tensor"]]:
         assert encode is not None
-        return encode_clips(clips, encode, clip, image, device)
+        return encode_pictures(clips, encode, clip, device, image=image)
 
     prepare = partial(stack_clips, device=device)
     run_caching(plan, encode_batch, prepare, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
     return 0
+
+
+def _encoder_files(args: argparse.Namespace, task: TaskConfig) -> dict[str, Path]:
+    """The weights of the task's encoders; they are opened, so that a wrong file is known before anything is planned."""
+    from wan.loading_encoders import open_clip, open_vae
+
+    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
+    open_vae(files["vae"], task.vae)
+    if task.clip is not None:
+        hint = "Text-to-video caches need none: --task t2v-14B."
+        files["clip"] = model_path(args.clip, task.weights.clip, "clip", hint)
+        open_clip(files["clip"], task.clip)
+    return files
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from common.files import require_file
 from common.logs import get_logger
-from dataset.paths import resolve, resolve_beside
+from dataset.paths import kind_of, resolve, resolve_beside
 from dataset.schema import KEYS, SOURCE_KEYS, nearest, read_table, refuse_unknown
 
 if sys.version_info >= (3, 11):
@@ -148,7 +148,7 @@ def _read_entry(file: Path, number: int, table: Mapping[str, Any], shared: Mappi
             logger.warning(f"{where}: control_directory has no effect: the lines of a jsonl file name a control_path")
     caches = values.get("cache_directory")
     values["cache_directory"] = resolve_beside(caches, file.parent, source_text) if caches else source
-    if values["cache_directory"].exists() and not values["cache_directory"].is_dir():
+    if kind_of(values["cache_directory"]) == "file":
         raise ValueError(f"{where}: cache_directory = {caches!r} is a file; expected a folder or a free name")
     for key in ("camera_directory", "control_directory"):
         if key in values:
@@ -174,13 +174,17 @@ def _source_key(table: Mapping[str, Any], where: str) -> str:
 
 
 def _existing(key: str, text: str, where: str, base: Path) -> Path:
-    source = resolve(text, base)
-    hint = f"Relative paths are looked up from {Path.cwd()} and from {base.resolve()}."
-    require_file(source, f"{key} of {where}", hint)
-    kind = "folder" if key.endswith("_directory") else "file"
-    if source.is_dir() != (kind == "folder"):
-        raise ValueError(f"{where}: {key} = {text!r} is not a {kind}")
-    return source
+    """The folder or file that a key names."""
+    path, wanted = resolve(text, base), "folder" if key.endswith("_directory") else "file"
+    kind = kind_of(path)
+    if kind == "nothing":
+        raise FileNotFoundError(
+            f"{key} of {where}: {path} does not exist. Relative paths are looked up from {Path.cwd()} and from "
+            f"{base.resolve()}."
+        )
+    if kind != wanted:
+        raise ValueError(f"{where}: {key} = {text!r} is not a {wanted}")
+    return path
 
 
 def _rounded_frames(counts: tuple[int, ...], where: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """What a value of a dataset file or of a jsonl line must be: checked, converted, and told to the user."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,10 @@ def _path(value: Any) -> str | None:
     if not isinstance(value, str) or not value or "\0" in value:
         return None
     try:
+        os.fsencode(value)
         return expand(value)
+    except UnicodeEncodeError:  # half a character, which no file name holds
+        return None
     except UnsetVariable as error:
         raise ValueMistake(f"a path whose variables are set, and {error}") from None
 
@@ -86,12 +90,13 @@ def _frame_counts(value: Any) -> tuple[int, ...] | None:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """As it is: a whole number may be too large for a float."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def _rate(value: Any) -> float | None:
     rate = _number(value)
-    return rate if 0 < rate < _FASTEST else None
+    return float(rate) if 0 < rate < _FASTEST else None
 
 
 def _rate_or_auto(value: Any) -> float | str | None:
@@ -100,7 +105,7 @@ def _rate_or_auto(value: Any) -> float | str | None:
 
 def _share(value: Any) -> float | None:
     share = _number(value)
-    return share if 0 <= share <= 1 else None
+    return float(share) if 0 <= share <= 1 else None
 
 
 def _extraction(value: Any) -> str | None:

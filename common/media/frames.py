@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -18,6 +19,7 @@ from common.media.timeline import Timeline, scan
 
 _WORTH_A_SEEK = 24
 """Frames to be skipped from which on finding the key frame is quicker than decoding what lies before."""
+_BACK_S = 1
 
 
 class _SeekFailed(Exception):
@@ -225,14 +227,28 @@ def _after_jump(file: Path, timeline: Timeline, key: int) -> Iterator[VideoFrame
         FFmpegError: the decoder cannot go on from there.
     """
     with opened_video(file) as (container, stream):
-        container.seek(key, stream=stream)
         landed: int | None = None
-        for packet in container.demux(stream):
+        for packet in _packets_from(container, stream, key):
             if landed is None:
-                if packet.pts not in timeline.keys or not packet.is_keyframe:
-                    continue
-                landed = packet.pts
-                if landed > key:
+                if packet.pts not in timeline.keys:
                     raise _SeekFailed
+                landed = packet.pts
             if packet.pts is None or packet.pts >= landed:
                 yield from packet.decode()
+
+
+def _packets_from(container: InputContainer, stream: VideoStream, key: int) -> Iterator["Packet[VideoStream]"]:
+    """Packets from a key frame on that is not after the time stamp `key`.
+
+    Raises:
+        _SeekFailed: the container does not find one.
+    """
+    assert stream.time_base is not None
+    # some containers look for the time of decoding, and land behind a key frame whose time of showing is asked for
+    for target in (key, key - round(_BACK_S / stream.time_base)):
+        container.seek(target, stream=stream)
+        packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
+        first = next(packets, None)
+        if first is not None and first.pts is not None and first.pts <= key:
+            return chain([first], packets)
+    raise _SeekFailed

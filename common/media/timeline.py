@@ -107,8 +107,7 @@ def scan(file: Path) -> Timeline:
         _refuse_cut_short(file, container, stream, found)
         remark_on(stream, found.first, file)
         stamps = _shown_from(found.first.pts, found.stamps)
-        # AVI stores no time stamps: those that FFmpeg makes up are evenly spaced, but not in the order of showing
-        seekable = stamps is not None and not (container.format.name == "avi" and found.inter)
+        seekable = stamps is not None and not _has_made_up_stamps(container.format.name, found)
         count = len(found.stamps) if stamps is None else len(stamps)
         fps, times = _pace(stamps, count, stream, file)
         transposed, _, _ = display_turn(found.first, file)
@@ -147,14 +146,25 @@ def _refuse_cut_short(file: Path, container: InputContainer, stream: VideoStream
         raise ValueError(f"{file}: cut short or damaged: of {_frames(found.samples)}, some are not whole; {_AGAIN}")
     if name.startswith("matroska") and found.end_s < stated_s - _MATROSKA_SLACK_S:
         raise ValueError(f"{file}: cut short: {found.end_s:.2f} s of {stated_s:.2f} s are there; {_AGAIN}")
-    if found.samples < stream.frames:
-        if name.startswith("mov"):
-            raise ValueError(f"{file}: cut short: {found.samples} of {_frames(stream.frames)} are there; {_AGAIN}")
+    if name.startswith("mov"):
+        # those that an edit list takes, where the header counts all; PyAV 15 does not tell
+        listed = len(getattr(stream, "index_entries", ()))
+        if found.samples < listed:
+            raise ValueError(f"{file}: cut short: {found.samples} of {_frames(listed)} are there; {_AGAIN}")
+    elif found.samples < stream.frames:
         remark_once("count", f"{file} says it has {_frames(stream.frames)} and has {found.samples}; these are read")
 
 
 def _frames(count: int) -> str:
     return f"{count} frame{'s' if count != 1 else ''}"
+
+
+def _has_made_up_stamps(container: str, found: _Pass) -> bool:
+    """True where FFmpeg makes up time stamps that the file lacks: good for the pace, not for finding a frame.
+
+    AVI stores none, and those made up are not in the order of showing; MPEG program streams store some.
+    """
+    return container == "mpeg" or (container == "avi" and found.inter)
 
 
 def _shown_from(first: int | None, stamps: Sequence[int | None]) -> list[int] | None:

@@ -1,19 +1,22 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dataset.kinds
 from camera.language import parse
 from camera.trajectory import compile as compile_moves
 from common.weights import read_metadata, read_tensors, write_tensors
 from dataset.cache import read_cache, read_camera, read_header
-from dataset.caching import plan_caching
-from dataset.kinds import LatentCaching
-from tests.dataset.helpers import I2V, camera_caption, encode_latents, make_image, make_video
+from dataset.caching import plan_caching, run_caching
+from dataset.kinds import LatentCaching, TextCaching, crop_text
+from tests.dataset.helpers import I2V, camera_caption, encode_latents, encode_text, make_image, make_video
 
 
 @pytest.fixture
@@ -303,6 +306,81 @@ def test_text_is_one_cache_per_item(project):
     project.cache_text()
     assert project.caches() == ["v0_wan_te.safetensors", "v1_wan_te.safetensors"]
     assert read_cache(project.root / "cache" / "v0_wan_te.safetensors", ("t5",))[1]["t5"].shape == (2, 6)
+
+
+def test_equal_captions_are_encoded_once_and_the_longest_first(project):
+    project.videos(["a dog", "longer text", "a dog", "a cat", "a dog"])
+    seen = []
+
+    def encode(jobs):
+        seen.append([job.item.caption for job in jobs])
+        return encode_text(jobs)
+
+    assert project.cache_text(encode) == 5
+    assert seen == [["longer text"], ["a cat", "a dog"]]
+    tensors = [read_cache(project.root / "cache" / f"v{i}_wan_te.safetensors", ("t5",)) for i in (0, 2, 4)]
+    assert all(torch.equal(tensor["t5"], tensors[0][1]["t5"]) for _, tensor in tensors)
+    assert [header.metadata["source"] for header, _ in tensors] == ["v0.mp4", "v2.mp4", "v4.mp4"]
+
+
+def test_the_empty_caption_is_cached_where_captions_are_dropped(project):
+    project.videos(["a dog"])
+    project.cache_text()
+    assert project.caches() == ["v0_wan_te.safetensors"]
+    groups = [
+        replace(group, entry=entry, items=tuple(replace(item, entry=entry) for item in group.items))
+        for group in project.groups
+        for entry in [replace(group.entry, caption_dropout_rate=0.1)]
+    ]
+
+    def cache(groups):
+        return run_caching(plan_caching(groups, TextCaching({"t5": "t5 bf16"}), skip_existing=True), encode_text)
+
+    assert cache(groups) == 1 and cache(groups) == 0
+    header = read_header(project.root / "cache" / "~empty_wan_te.safetensors")
+    assert header.metadata["caption1"] == "" and "t5" in header.keys
+    cache(project.groups)
+    assert project.caches() == ["v0_wan_te.safetensors"], "it is ours, and wanted no more"
+
+
+def test_control_is_cached_beside_the_clip_and_known_by_its_content(project):
+    project.videos(["x"])
+    control = make_video(project.root / "control.mp4", seed=3)
+    groups = [
+        replace(group, items=tuple(replace(item, control=control) for item in group.items)) for group in project.groups
+    ]
+    kind = LatentCaching(I2V)
+
+    def cache():
+        plan = plan_caching(groups, kind, skip_existing=True)
+        return run_caching(
+            plan, lambda clips: [{**r, "latents_control": r["latents"] * 2} for r in encode_latents(clips)]
+        )
+
+    project.cache_latents()
+    assert cache() == 1, "the cache without control is not enough"
+    header, tensors = read_cache(project.root / "cache" / project.caches()[0], ("latents", "latents_control"))
+    assert header.keys["latents_control"] == "latents_control_2x6x8_bfloat16"
+    assert torch.equal(tensors["latents_control"], tensors["latents"] * 2)
+    assert cache() == 0
+    make_video(control, seed=4)
+    assert cache() == 1
+
+
+@given(
+    st.tuples(st.integers(64, 4000), st.integers(64, 4000)),
+    st.tuples(st.sampled_from([64, 480, 832]), st.sampled_from([64, 480, 832])),
+)
+def test_the_crop_is_a_centred_part_of_the_source_with_the_clips_shape(source, target):
+    left, top, width, height = json.loads(crop_text(source, target))
+    assert 0 <= left < 1 and 0 <= top < 1 and max(width, height) == 1
+    assert left + width <= 1 + 1e-5 and top + height <= 1 + 1e-5
+    pixels = width * source[0], height * source[1]
+    # the scaled sides are whole pixels
+    assert pixels[0] / pixels[1] == pytest.approx(target[0] / target[1], rel=1 / min(target))
+    # and so is the crop's offset
+    assert left + width / 2 == pytest.approx(0.5, abs=1 / target[0])
+    assert top + height / 2 == pytest.approx(0.5, abs=1 / target[1])
 
 
 def test_cameras_are_compiled_on_the_videos_own_frames(project):

@@ -82,3 +82,11 @@ def test_the_name_of_the_twin_must_be_free(project):
     project.write(FLIP, *({"video_path": name, "caption": "x"} for name in ("a.mp4", "a~mirrored.mp4")))
     with pytest.raises(ValueError, match=r"a~mirrored.*twin.*rename"):
         _ = project.groups
+
+
+def test_twins_have_caches_of_their_own_and_train_with_their_own_camera(project):
+    project.videos([camera_caption("right")], extra="horizontal_flip = true").cache_all()
+    assert project.caches("*_camera*") == ["v0_wan_camera.safetensors", "v0~mirrored_wan_camera.safetensors"]
+    original, twin = (CameraTrack.load(project.root / "cache" / name) for name in project.caches("*_camera*"))
+    torch.testing.assert_close(twin.c2w, original.mirrored().c2w, rtol=0, atol=1e-6)
+    assert [clip.name.stem for clip in project.training_set().clips] == ["v0", "v0~mirrored"]

@@ -1,4 +1,4 @@
-"""Training as users start it: `accelerate launch`, with one process and with two."""
+"""Training and caching as users start them: `accelerate launch`, with one process and with two."""
 
 import os
 import subprocess
@@ -49,3 +49,32 @@ def test_two_processes_train_what_one_does_with_accumulation_two(world):
     assert len(moved) > 50
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_two_processes_cache_what_one_does(world):
+    """The encoders compute on one thread here and there, so that the files are the same to the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert world.call("wan_cache_latents") == 0
+    finally:
+        torch.set_num_threads(threads)
+    alone = {path.name: path.read_bytes() for path in world.cache.iterdir()}
+    for path in world.cache.iterdir():
+        path.unlink()
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", 1, "--num_processes", 2,
+        "--num_cpu_threads_per_process", 1, "--mixed_precision", "no", "--main_process_port", 0,
+        ROOT / "wan_cache_latents.py", *world.models["wan_cache_latents"], "--dataset_config", world.toml,
+    ]  # fmt: skip
+    result = subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "rank 0 of 2: 2 files" in result.stderr and "rank 1 of 2: 1 files" in result.stderr, result.stderr
+    assert {path.name: path.read_bytes() for path in world.cache.iterdir()} == alone

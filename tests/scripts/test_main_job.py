@@ -41,17 +41,17 @@ def test_skip_existing_encodes_nothing_and_a_lost_file_comes_back(world, monkeyp
 
 
 def test_interrupted_caching_resumes_and_leaves_no_half_file(world, monkeypatch):
-    import wan_cache_latents
+    from wan import clip_latents
 
-    real, calls = wan_cache_latents.encode_clips, []
+    real, calls = clip_latents.encode_pictures, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(wan_cache_latents, "encode_clips", interrupted)
+    monkeypatch.setattr(clip_latents, "encode_pictures", interrupted)
     assert world.call("wan_cache_latents") == 130
     written = sorted(world.cache.glob("*_wan.safetensors"))
     assert len(written) == 2 and not list(world.cache.glob(".*"))
