@@ -94,7 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
     open_dit(dit_file, task.dit, fp8=fp8)
     training_set = load_training_set(
-        load_config(args.dataset_config), tensors=task.cached_tensors, camera=not args.no_camera
+        load_config(args.dataset_config),
+        tensors=task.cached_tensors,
+        camera=not args.no_camera,
+        task=args.task,
+        use_all_caches=args.use_all_caches,
     )
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding

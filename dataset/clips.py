@@ -181,7 +181,7 @@ def _stacks(item: MediaItem, path: Path, wanted: Sequence[Sequence[int]], size: 
     """For each list of frame numbers the pictures [F, H, W, 3] in this size, from one pass over the file."""
     numbers = sorted({index for indices in wanted for index in indices})
     pictures = iter([read_image(path)]) if is_image(path) else pick_frames(path, numbers)
-    numbered = zip(numbers, pictures, strict=False)
+    numbered = zip(numbers, pictures, strict=True)
     held: dict[int, np.ndarray] = {}
     for position, indices in enumerate(wanted):
         while indices[-1] not in held:

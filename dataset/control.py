@@ -8,6 +8,8 @@ from pathlib import Path
 from common.media import IMAGE_EXTENSIONS, VideoInfo, probe_folder, probe_video
 from dataset.sources import MediaItem
 
+_TIE_S = 1e-6
+
 
 def is_image(path: Path) -> bool:
     """True for a file that is one picture, by its suffix."""
@@ -45,4 +47,4 @@ def _nearest(times: Sequence[float], time: float) -> int:
     """The number of the increasing times that is nearest to a time, the earlier of two."""
     after = min(bisect_left(times, time), len(times) - 1)
     before = max(after - 1, 0)
-    return before if time - times[before] <= times[after] - time else after
+    return before if time - times[before] <= times[after] - time + _TIE_S else after

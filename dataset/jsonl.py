@@ -1,4 +1,4 @@
-"""The lines of a jsonl file: one JSON object for each medium. `path`s are as in `dataset.paths`."""
+"""The lines of a jsonl file: one JSON object for each medium. Paths are as in `dataset.paths`."""
 
 import difflib
 import json

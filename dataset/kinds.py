@@ -18,7 +18,7 @@ from dataset.cache import ENCODING_VERSION, CacheHeader, read_header, source_met
 from dataset.cameras import camera_fingerprint, check_cameras, item_track
 from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
 from dataset.config import DatasetEntry
-from dataset.fingerprint import file_fingerprint, folder_fingerprint, text_fingerprint
+from dataset.fingerprint import folder_fingerprint, text_fingerprint
 from dataset.frames import TARGET_FPS
 from dataset.jobs import CacheKind
 from dataset.names import (
@@ -59,14 +59,15 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
 
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[Clip]:
         """The clips of an item; a cache of the same file that `lies` there saves opening the medium."""
-        fingerprint = file_fingerprint(item.path)
+        fingerprint = folder_fingerprint(item.path)
         info = self._remembered(item, lying, fingerprint) or probe_item(item)
         return [Clip(item, span, info, fingerprint) for span in spans_of(item, info)]
 
     def _remembered(self, item: MediaItem, lying: Sequence[LatentName], fingerprint: str) -> VideoInfo | None:
         header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
-        known = header is not None and header.metadata.get("source_fingerprint") == fingerprint
-        return header.source_info if header is not None and known else None
+        if header is None or header.metadata.get("source_fingerprint") != fingerprint:
+            return None
+        return header.source_info if header.metadata.get("stated_fps") == _stated_fps(item) else None
 
     def is_fresh(self, job: Clip) -> bool:
         """True when the cache holds what this run would write; what musubi-tuner did not record is not compared."""
@@ -82,12 +83,13 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
 
     def _made_from(self, job: Clip) -> dict[str, str]:
         """Strings of the metadata by which a cache is known to be what this run would write."""
-        control = job.item.control
+        control, stated = job.item.control, _stated_fps(job.item)
         return {
             "source_fingerprint": job.fingerprint,
             "crop": crop_text((job.info.width, job.info.height), job.span.size),
             "mirrored": str(job.item.mirrored).lower(),
             "encoding_version": ENCODING_VERSION,
+            **({} if stated is None else {"stated_fps": stated}),
             **({} if control is None else {"control_fingerprint": folder_fingerprint(control)}),
             **self.encoders,
         }
@@ -239,8 +241,9 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
         """One cache per item."""
         camera = item.caption if item.camera_file is None else camera_fingerprint(item.camera_file)
-        parts = [file_fingerprint(item.path), camera, repr(self.lens), *(["mirrored"] if item.mirrored else [])]
-        made_from = text_fingerprint(*parts)
+        parts = [folder_fingerprint(item.path), camera, repr(self.lens), *(["mirrored"] if item.mirrored else [])]
+        stated = _stated_fps(item)
+        made_from = text_fingerprint(*parts, *([] if stated is None else [f"fps {stated}"]))
         return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
 
     def is_fresh(self, job: ItemJob) -> bool:
@@ -259,7 +262,7 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
     def write(self, job: ItemJob, result: tuple[CameraTrack, VideoInfo]) -> None:
         """Write the item's cache."""
         track, info = result
-        extra = source_metadata(job.item.path, file_fingerprint(job.item.path), info)
+        extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
         extra["source"] = "caption" if job.item.camera_file is None else "file"
         extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
         track.save(job.target, extra)
@@ -282,6 +285,13 @@ def _header_or_none(path: Path) -> CacheHeader | None:
     except ValueError as error:
         logger.warning(f"{error}; it is made again")
         return None
+
+
+def _stated_fps(item: MediaItem) -> str | None:
+    """The rate that was given for a medium, whatever its file says; a folder of images runs at that of its data set."""
+    if item.fps is None and item.path.is_dir() and isinstance(item.entry.source_fps, float):
+        return repr(item.entry.source_fps)
+    return None if item.fps is None else repr(item.fps)
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from camera.formats import split_member
 from camera.language import mirror_caption, split_caption
 from common.logs import get_logger
 from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -153,14 +152,13 @@ def _named_camera(record: Record, check: bool) -> Path | None:
     path = record.path("camera_file")
     if path is None:
         return None
-    name, mark, member = record.values["camera_file"].rpartition("#")
-    if name and not is_there(path):
-        path = Path(f"{replace(record, values={'camera_file': name}).path('camera_file')}{mark}{member}")
-    try:
-        if check:
-            split_member(path)
-    except FileNotFoundError:
-        raise record.missing("camera_file") from None
+    file = path
+    name, _, member = record.values["camera_file"].rpartition("#")
+    if name and "/" not in member and not is_there(path):
+        file = record.lookup.resolve(name)
+        path = Path(f"{file}#{member}")
+    if check and not is_there(file):
+        raise record.missing("camera_file")
     return path
 
 
@@ -200,6 +198,9 @@ def _without_repeats(listed: Sequence[MediaItem], entry: DatasetEntry) -> list[M
 
 
 def _with_keys(items: Sequence[MediaItem], entry: DatasetEntry) -> list[MediaItem]:
+    """The items, whose keys are their stems so far, with keys that are unique."""
+    if len({item.key for item in items}) == len(items):
+        return list(items)
     folder = entry.directory or (entry.jsonl_file and entry.jsonl_file.parent)
     assert folder is not None
     keys = media_keys([item.path for item in items], folder)

@@ -18,7 +18,7 @@ from dataset.batch import Batch, Sample, collate
 from dataset.cache import LATENT_STRIDE, CacheHeader, read_cache, read_camera
 from dataset.cameras import clip_rays, clip_track
 from dataset.config import DatasetConfig, DatasetEntry
-from dataset.frames import TARGET_FPS, kept_frames
+from dataset.frames import TARGET_FPS, kept_at_times, kept_frames
 from dataset.inventory import TrainingClip, find_all_caches, find_clips
 from dataset.shortfalls import Demand
 
@@ -170,12 +170,17 @@ def _times_and_source(
     source = latents.source_info or camera.source_info
     if latents.frame_times is not None:
         return latents.frame_times, source
-    entry, start, frames = clip.entry, clip.name.start, clip.name.frames or 1
-    rate = entry.source_fps
-    if rate == "auto":
-        rate = None if source is None else source.fps
-    stated = rate or TARGET_FPS
-    enough = int((start + frames) * max(1.0, stated / TARGET_FPS)) + 2
-    indices = kept_frames(enough, rate)[start : start + frames]
-    fps = stated if source is None else source.fps
-    return [index / fps for index in indices], source
+    rate, start, frames = clip.entry.source_fps, clip.name.start, clip.name.frames or 1
+    stated = rate if isinstance(rate, float) else TARGET_FPS
+    info = source or VideoInfo(0, 0, stated, 0)
+    # as many frames as the clip may reach over, whatever is left out between them
+    enough = int((start + frames) * max(1.0, stated / TARGET_FPS, info.fps / TARGET_FPS)) + 2
+    count = enough if info.times is None else info.frames
+    kept = kept_at_times(map(info.time_of, range(count))) if rate == "auto" else kept_frames(count, rate)
+    indices = kept[start : start + frames]
+    if len(indices) < frames:
+        raise ValueError(
+            f"{clip.latents}: reaches beyond the {info.frames} frames of the video that {clip.camera} was made for; "
+            "cache cameras and latents of the same file"
+        )
+    return [info.time_of(index) for index in indices], source

@@ -42,7 +42,8 @@ def opened_video(file: Path, threads: int = DECODER_THREADS) -> Iterator[tuple[I
     """
     try:
         # a text that calls itself a playlist must not make FFmpeg fetch what it names
-        container = av.open(str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        safe = {"protocol_whitelist": "file"}
+        container = av.open(str(file), container_options=safe, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         raise ValueError(f"{file}: not a readable video ({error.strerror or error})") from None
     with container:

@@ -76,6 +76,11 @@ def test_jsonl_with_relative_paths_and_cameras(project):
         ('{"video_path": "${NO_SUCH}/a.mp4", "caption": "x"}', ValueError, ["video_path", "${NO_SUCH}", "not set"]),
         ('{"video_path": "videos", "caption": "x"}', ValueError, ["videos", "a folder of images"]),
         ('{"video_path": "%s.mp4", "caption": "x"}' % ("v" * 300), FileNotFoundError, ["vvv", "is not there"]),
+        (
+            '{"video_path": "videos/a.mp4", "caption": "x", "camera_file": "%s"}' % ("v" * 300),
+            FileNotFoundError,
+            ["vvv"],
+        ),
         ('{"video_path": "videos/a.mp4", "caption": "x", "fps": 0}', ValueError, ["fps = 0", "above 0"]),
         ('{"video_path": "videos/a.mp4", "caption": "x", "fps": NaN}', ValueError, ["fps = nan", "above 0"]),
         ('{"video_path": "videos/a.mp4", "caption": "x", "fps": %s}' % ("9" * 5000), ValueError, ["line 2"]),
