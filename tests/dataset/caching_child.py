@@ -5,7 +5,6 @@ import signal
 
 import torch
 
-from common.logs import get_logger
 from common.ranks import Ranks
 from dataset.caching import plan_caching, run_caching
 from dataset.config import load_config
@@ -41,7 +40,6 @@ def die_at_write(number):
 def cache_all(toml, rank, world, skip_existing=True, kinds=("latent", "text", "camera"), dies_at=None):
     if dies_at is not None:
         die_at_write(dies_at)
-    get_logger("dataset").setLevel("ERROR")
     ranks = Ranks(rank, world, rank, world)
     groups = load_items(load_config(toml))
     cameras = CameraCaching()
