@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.media import probe_image, read_image, remarks
+from common.media import probe_image, read_image
 
-
-@pytest.fixture(autouse=True)
-def told(monkeypatch, caplog):
-    monkeypatch.setattr(remarks, "_told", set())
-    caplog.set_level("WARNING", "omnicam")
-    return caplog
+pytestmark = pytest.mark.usefixtures("told")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.media import pick_frames, probe_folder, probe_video, read_video, remarks, video_frames, write_image
+from common.media import pick_frames, probe_folder, probe_video, read_video, video_frames, write_image
 from common.media.frames import _Owed
 from tests.common.video_files import CLOCKWISE, UPRIGHT, damage, encode, remux, start_at, turn, wandering
 
@@ -17,12 +17,7 @@ FAST_VP9 = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu_used": 8}
 STREAM = SimpleNamespace(codec_context=SimpleNamespace(name="h264"))
 
 
-@pytest.fixture(autouse=True)
-def told(monkeypatch, caplog):
-    """The warnings; each test is the first to see its kind of file."""
-    monkeypatch.setattr(remarks, "_told", set())
-    caplog.set_level("WARNING", "omnicam")
-    return caplog
+pytestmark = pytest.mark.usefixtures("told")
 
 
 def is_near(one, other, tolerance=6):
