@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     setup_logging()
     arguments.check_ranges(args, batch_size=1, num_workers=1)
+    from common.ranks import read_ranks
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
     from dataset.kinds import CameraCaching
@@ -35,8 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.warning("--%s is not needed here and is not used: camera caches are made without a network", flag)
     groups = load_items(load_config(args.dataset_config))
     kind = CameraCaching(arguments.lens_of(args))
-    plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
-    run_caching(plan, kind.tracks, batch_size=args.batch_size, keep_cache=args.keep_cache, num_workers=args.num_workers)
+    plan = plan_caching(
+        groups,
+        kind,
+        skip_existing=args.skip_existing,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        ranks=read_ranks(),
+    )
+    run_caching(plan, kind.tracks, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
     return 0
 
 

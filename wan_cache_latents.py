@@ -3,20 +3,22 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import arguments, cli
 from common.arguments import model_path
-from common.logs import setup_logging
-from wan.config import TRAINABLE_TASKS, WAN_CONFIGS
+from common.logs import get_logger, setup_logging
+from wan.config import TRAINABLE_TASKS, WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from dataset.clips import DecodedClip
-    from wan.clip import CLIPVision
-    from wan.vae import WanVAE
+
+log = get_logger("cache")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,87 +26,116 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.make_parser(__doc__ or "")
     arguments.add_task(parser, TRAINABLE_TASKS, default="i2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_caching(parser)
+    arguments.add_preview(parser)
     arguments.add_model_paths(parser, "vae", "clip")
-    parser.add_argument("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
+    add = parser.add_argument
+    add("--vae_dtype", help="default: bfloat16 on a GPU, float32 on a CPU")
+    add("--vae_cache_cpu", action="store_true", help="keep what the VAE remembers between frames in the host's memory")
+    add("--disable_cudnn_backend", action="store_true", help="convolve without cuDNN (for AMD)")
+    add("--i2v", action="store_true", help="store the first frame's condition too; i2v tasks do so anyway")
+    add(
+        "--one_frame",
+        action="store_true",
+        help="refused: caches of musubi-tuner's one-frame training are not made here",
+    )
     arguments.add_device(parser)
     return parser
 
 
-def encode_clips(
-    clips: Sequence["DecodedClip"], vae: "WanVAE", clip: "CLIPVision | None", device: "torch.device"
-) -> list[Mapping[str, "Tensor"]]:
-    """The tensors of each clip's cache; all clips have one shape."""
-    import numpy as np
-    import torch
+def stack_clips(clips: list["DecodedClip"], device: "torch.device") -> tuple["Tensor", "Tensor | None"]:
+    """The pictures of clips of one shape, and their controls where they have some, ready for the device."""
+    from wan.pixels import stack_frames
 
-    from wan.conditioning import image_condition
-    from wan.pixels import to_tensor
-
-    with torch.no_grad():
-        video = to_tensor(np.stack([decoded.frames for decoded in clips]), device)
-        tensors = {"latents": vae.encode(video)}
-        if clip is not None:
-            first = video[:, :, 0]
-            tensors["latents_image"] = image_condition(vae, first, video.shape[2])
-            tensors["clip"] = clip.encode_image(first)
-    kept = {
-        name: tensor.to("cpu", torch.float16 if name == "clip" else torch.bfloat16) for name, tensor in tensors.items()
-    }
-    return [{name: tensor[i] for name, tensor in kept.items()} for i in range(len(clips))]
+    controls = [clip.control for clip in clips if clip.control is not None]
+    frames = stack_frames([clip.frames for clip in clips], device)
+    return frames, stack_frames(controls, device) if controls else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan, load the encoders if there is work for them, encode, write, prune."""
     args = build_parser().parse_args(argv)
     setup_logging()
-    arguments.check_ranges(args, batch_size=1, num_workers=1)
+    _check(args)
     import torch
 
-    from common.precision import compute_dtype, dtype_name, pick_device
+    from common.precision import compute_dtype, dtype_name
+    from common.ranks import device_of_rank, read_ranks
     from common.tensor_files import tensor_files
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
     from dataset.fingerprint import encoder_identity
     from dataset.kinds import LatentCaching
     from dataset.sources import load_items
+    from wan.clip_latents import encode_pictures
     from wan.loading import load_clip, load_vae
-    from wan.loading_encoders import open_clip, open_vae
     from wan.placing import find_weights
 
-    task, device = WAN_CONFIGS[args.task], pick_device(args.device)
-    if task.clip is None and args.clip:
-        raise ValueError(f"--clip: {args.task} makes video from text alone; choose an i2v task or leave it out")
-    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
-    dtypes = {"vae": compute_dtype(args.vae_dtype, device, torch.bfloat16)}
-    if task.clip is not None:
-        files["clip"] = model_path(
-            args.clip, task.weights.clip, "clip", "Text-to-video caches need none: --task t2v-14B."
-        )
-        dtypes["clip"] = compute_dtype(None, device, torch.float16)
-    open_vae(files["vae"], task.vae)
-    if task.clip is not None:
-        open_clip(files["clip"], task.clip)
+    ranks = read_ranks()
+    task, device = WAN_CONFIGS[args.task], device_of_rank(args.device, ranks)
+    files = _encoder_files(args, task)
+    dtypes = {
+        "vae": compute_dtype(args.vae_dtype, device, torch.bfloat16),
+        "clip": compute_dtype(None, device, torch.float16),
+    }
     encoders = {
         name: encoder_identity(tensor_files(find_weights(file, name)), dtype_name(dtypes[name]))
         for name, file in files.items()
     }
-    tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
+    image = args.i2v or task.clip is not None
+    tensors = ("latents", *(["latents_image"] if image else []), *(["clip"] if task.clip else []))
 
     groups = load_items(load_config(args.dataset_config))
-    kind = LatentCaching(tensors, encoders)
-    plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
-    vae, clip = None, None
+    plan = plan_caching(
+        groups,
+        LatentCaching(tensors, encoders),
+        skip_existing=args.skip_existing,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        ranks=ranks,
+    )
+    encode, clip = None, None
     if plan.todo:
+        torch.backends.cudnn.enabled = not args.disable_cudnn_backend
         vae = load_vae(files["vae"], task.vae, device=device, dtype=dtypes["vae"])
+        encode = partial(vae.encode, halo_device="cpu" if args.vae_cache_cpu else None)
         if task.clip is not None:
             clip = load_clip(files["clip"], task.clip, device=device, dtype=dtypes["clip"])
 
-    def encode(clips: list["DecodedClip"]) -> list[Mapping[str, "Tensor"]]:
-        assert vae is not None
-        return encode_clips(clips, vae, clip, device)
+    def encode_batch(clips: tuple["Tensor", "Tensor | None"]) -> Sequence[Mapping[str, "Tensor"]]:
+        assert encode is not None
+        return encode_pictures(clips, encode, clip, device, image=image)
 
-    run_caching(plan, encode, batch_size=args.batch_size, keep_cache=args.keep_cache, num_workers=args.num_workers)
+    prepare = partial(stack_clips, device=device)
+    run_caching(plan, encode_batch, prepare, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
     return 0
+
+
+def _encoder_files(args: argparse.Namespace, task: TaskConfig) -> dict[str, Path]:
+    """The weights of the task's encoders; they are opened, so that a wrong file is known before anything is planned."""
+    from wan.loading_encoders import open_clip, open_vae
+
+    files = {"vae": model_path(args.vae, task.weights.vae, "vae")}
+    open_vae(files["vae"], task.vae)
+    if task.clip is not None:
+        hint = "Text-to-video caches need none: --task t2v-14B."
+        files["clip"] = model_path(args.clip, task.weights.clip, "clip", hint)
+        open_clip(files["clip"], task.clip)
+    return files
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse flags that cannot be obeyed, and warn of those without effect."""
+    arguments.check_ranges(args, batch_size=1, num_workers=1, console_width=1, console_num_images=1)
+    if args.one_frame:
+        raise ValueError(
+            "--one_frame: musubi-tuner's one-frame training is not supported; leave the flag out to cache images and "
+            "clips for the usual training, or cache with musubi-tuner"
+        )
+    if WAN_CONFIGS[args.task].clip is None and args.clip:
+        raise ValueError(f"--clip: {args.task} makes video from text alone; choose an i2v task or leave it out")
+    for flag in ("console_back", "console_num_images"):
+        if getattr(args, flag) is not None:
+            log.warning("--%s has no effect: nothing is shown in the console", flag)
 
 
 if __name__ == "__main__":

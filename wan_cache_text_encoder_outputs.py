@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.check_ranges(args, batch_size=1, num_workers=1)
     import torch
 
-    from common.precision import compute_dtype, dtype_name, pick_device
+    from common.precision import compute_dtype, dtype_name
+    from common.ranks import device_of_rank, read_ranks
     from common.tensor_files import tensor_files
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config
@@ -46,28 +47,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wan.loading import load_t5
     from wan.loading_encoders import open_t5
     from wan.placing import find_weights
-    from wan.tokenizer import find_tokenizer
+    from wan.tokenizer import Tokenizer, find_tokenizer
 
-    task, device = WAN_CONFIGS[args.task], pick_device(args.device)
+    ranks = read_ranks()
+    task, device = WAN_CONFIGS[args.task], device_of_rank(args.device, ranks)
     file = model_path(args.t5, task.weights.t5, "t5")
     tokenizer = find_tokenizer(file, tokenizer_path(args.tokenizer, task.weights.tokenizer), args.allow_download)
     open_t5(file, task.t5)
     dtype = compute_dtype(None, device, torch.bfloat16)
     kept = dtype_name(FP8 if args.fp8_t5 else dtype)
 
+    def count_tokens(captions: Sequence[str]) -> list[int]:
+        return Tokenizer(tokenizer, task.t5.text_len).lengths(captions)
+
     groups = load_items(load_config(args.dataset_config))
     kind = TextCaching(
-        {"t5": encoder_identity(tensor_files(find_weights(file, "t5")), kept), "tokenizer": file_fingerprint(tokenizer)}
+        {
+            "t5": encoder_identity(tensor_files(find_weights(file, "t5")), kept),
+            "tokenizer": file_fingerprint(tokenizer),
+        },
+        count_tokens,
     )
-    plan = plan_caching(groups, kind, skip_existing=args.skip_existing, num_workers=args.num_workers)
+    plan = plan_caching(
+        groups,
+        kind,
+        skip_existing=args.skip_existing,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        ranks=ranks,
+    )
     t5 = load_t5(file, task.t5, device=device, dtype=dtype, tokenizer=tokenizer, fp8=args.fp8_t5) if plan.todo else None
 
     def encode(jobs: list["ItemJob"]) -> list["Tensor"]:
         assert t5 is not None
-        features = t5.encode([job.item.caption for job in jobs])
-        return [feature.to("cpu", torch.bfloat16) for feature in features]
+        return [feature.to(torch.bfloat16) for feature in t5.encode([job.item.caption for job in jobs])]
 
-    run_caching(plan, encode, batch_size=args.batch_size, keep_cache=args.keep_cache, num_workers=args.num_workers)
+    run_caching(plan, encode, pruning=arguments.pruning_of(args), num_workers=args.num_workers)
     return 0
 
 

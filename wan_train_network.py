@@ -28,6 +28,12 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.add_task(group, TRAINABLE_TASKS, default="t2v-14B", generated_only=WAN_CONFIGS)
     arguments.add_model_paths(group, "dit")
     group.add_argument("--dataset_config", metavar="PATH", required=True, help="TOML (or JSON) file of the data set")
+    group.add_argument(
+        "--use_all_caches",
+        action="store_true",
+        help="train on every cache that lies in the cache directories, as musubi-tuner does, whether or not the "
+        "dataset file asks for it",
+    )
     group.add_argument("--sdpa", action="store_true", help="attention by PyTorch's kernels; the default and only one")
     group.add_argument("--no_camera", action="store_true", help="train without cameras and without the camera adapter")
     add_training_options(parser.add_argument_group("training"))
@@ -102,13 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
     open_dit(dit_file, task.dit, fp8=fp8)
-    tensors = ("latents", "latents_image", "clip") if task.clip else ("latents",)
     adapter = None if args.no_camera else make_adapter(config, task)
     training_set = load_training_set(
         load_config(args.dataset_config),
-        tensors=tensors,
+        tensors=task.cached_tensors,
         camera=adapter is not None,
         ray_scale=1 if adapter is None else adapter.config.ray_scale,
+        task=args.task,
+        use_all_caches=args.use_all_caches,
     )
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding

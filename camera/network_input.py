@@ -65,5 +65,7 @@ def camera_input(
 
 
 def stack_inputs(cameras: list[CameraInput]) -> CameraInput:
-    """One batch of the cameras of several clips of one shape."""
+    """One batch of the cameras of several clips of one shape; that of a single clip is not copied."""
+    if len(cameras) == 1:
+        return CameraInput(*(part[None] for part in cameras[0]))
     return CameraInput(*(torch.stack(parts) for parts in zip(*cameras, strict=True)))

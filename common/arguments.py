@@ -113,9 +113,30 @@ def add_caching(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("caching")
     group.add_argument("--dataset_config", metavar="PATH", required=True, help="TOML (or JSON) file of the data set")
     group.add_argument("--batch_size", type=int, help="at most this many items at once; can only shrink the TOML's")
-    group.add_argument("--num_workers", type=int, help="threads that read and resize ahead; default: cores - 1")
+    group.add_argument("--num_workers", type=int, help="read and resize ahead in so many; default: cores - 1")
     group.add_argument("--skip_existing", action="store_true", help="leave caches alone that are there and up to date")
-    group.add_argument("--keep_cache", action="store_true", help="do not delete caches of items no longer in the set")
+    pruning = group.add_mutually_exclusive_group()
+    pruning.add_argument(
+        "--keep_cache",
+        action="store_true",
+        help="delete nothing; else, caches made from this set that it no longer has",
+    )
+    pruning.add_argument(
+        "--prune_foreign", action="store_true", help="delete every cache of no item of the set, whoever made it"
+    )
+
+
+def pruning_of(args: argparse.Namespace) -> Literal["none", "own", "foreign"]:
+    """What `--keep_cache` and `--prune_foreign` let a cache script delete."""
+    return "none" if args.keep_cache else "foreign" if args.prune_foreign else "own"
+
+
+def add_preview(parser: argparse.ArgumentParser) -> None:
+    """The flags of musubi-tuner's preview of a data set in the console."""
+    group = parser.add_argument_group("preview")
+    group.add_argument("--console_width", type=int, default=80, help="width of a preview in the console, characters")
+    group.add_argument("--console_back", help="background colour of a preview in the console")
+    group.add_argument("--console_num_images", type=int, help="show so many items of each data set, and do not ask")
 
 
 def add_intrinsics(parser: argparse._ActionsContainer, prefix: str = "") -> None:

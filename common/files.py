@@ -1,10 +1,20 @@
 """Files that are whole or not there: atomic writing, and errors that say which file."""
 
+import hashlib
 import os
+import re
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..*\.(?P<pid>\d+)-(?P<host>[0-9a-f]{8})\.[a-z0-9_]{8}(\.\w+)?", re.DOTALL)
+_STEM_BYTES = 80
+_OLD_SECONDS = 24 * 3600.0
 
 
 @contextmanager
@@ -12,8 +22,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is fsynced and takes the place of `path`.
 
     The temporary file keeps the suffix (encoders look at it) and starts with a dot, so that no directory
-    listing of ours takes it for data. On any error it is removed and `path` is left as it was. A link stays a link:
-    the file that it leads to is the one that is written.
+    listing of ours takes it for data; it names this process, for `remove_leftovers`. On any error it is removed and
+    `path` is left as it was. A link stays a link: the file that it leads to is the one that is written.
 
     Raises:
         ValueError: `path` is a folder, or a device or pipe, which a file must not take the place of.
@@ -57,13 +67,65 @@ def _target(path: str | Path) -> Path:
 
 def _temporary_beside(target: Path, path: str | Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
+    stem = target.stem.encode(errors="surrogateescape")[:_STEM_BYTES].decode(errors="ignore")
+    prefix = f".{stem}.{os.getpid()}-{_host()}."
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem[:80]}.", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     except OSError as error:
         error.filename = str(path)
         raise
     os.close(handle)
     return Path(name)
+
+
+@cache
+def _host() -> str:
+    """Where a process number of this process means something: this machine since its start, and this container."""
+    parts = [socket.gethostname()]
+    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        place = Path(source)
+        if place.exists():
+            parts.append(str(place.stat().st_ino) if place.is_symlink() else place.read_text(encoding="ascii"))
+    return hashlib.blake2b(" ".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def remove_leftovers(folder: str | Path) -> list[str]:
+    """Remove the temporary files that killed processes left in a folder.
+
+    Those of a process of this machine go when it is gone; those of other machines, whose processes cannot be asked,
+    when they are a day old.
+
+    Returns:
+        the names of the removed files; empty when there is no such folder.
+    """
+    place = Path(folder)
+    removed = []
+    for path in sorted(place.iterdir()) if place.is_dir() else []:
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is not None and _is_abandoned(path, int(match["pid"]), match["host"]):
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed
+
+
+def _is_abandoned(temporary: Path, pid: int, host: str) -> bool:
+    if host == _host() and sys.platform != "win32" and not _is_running(pid):
+        return True
+    try:
+        return time.time() - temporary.stat().st_mtime > _OLD_SECONDS
+    except FileNotFoundError:  # its process has just finished it
+        return False
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process of this number exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _name_target(error: OSError, named: Mapping[str, str | Path]) -> None:

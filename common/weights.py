@@ -1,6 +1,7 @@
 """Files of tensors: read from every container we accept, loaded strictly, written atomically."""
 
 import errno
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file that is whole or not there.
+    """Write a .safetensors file that is whole or not there; the same tensors and metadata give the same bytes.
 
     Raises:
         OSError: the disk is full, or the place cannot be written to.
@@ -50,8 +51,22 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     with atomic_path(path) as temporary:
         try:
             save_file(ready, temporary, metadata=dict(metadata or {}))
+            _sort_metadata(temporary)
         except SafetensorError as error:
             raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?", str(path)) from None
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put the metadata in order: safetensors 0.8 writes them in another one in every process."""
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        table = json.loads(opened.read(length))
+        if "__metadata__" in table:
+            table["__metadata__"] = dict(sorted(table["__metadata__"].items()))
+        text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "the same table is not longer in another order"
+        opened.seek(8)
+        opened.write(text.ljust(length))
 
 
 class _Shaped(Protocol):

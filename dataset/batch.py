@@ -20,6 +20,8 @@ class Batch(TypedDict):
     """Image condition: mask (4 channels), then the latent of the first frame followed by grey (16)."""
     clip: Float[Tensor, "B tokens image_dim"] | None
     """CLIP features of the first frame."""
+    control: Float[Tensor, "B 16 f h w"] | None
+    """Normalised VAE latents of each clip's control video; for Fun-Control."""
     t5: list[Float[Tensor, "L text_dim"]]
     """Text features, one per clip, each of its own length."""
     camera: CameraInput | None
@@ -34,7 +36,7 @@ class Sample:
 
     key: str
     tensors: Mapping[str, Tensor]
-    """latents, and latents_image and clip where they are asked for."""
+    """latents, and of latents_image, clip and latents_control what is asked for."""
     t5: Tensor
     camera: CameraInput | None
 
@@ -46,13 +48,19 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     def stacked(name: str) -> Tensor | None:
         found = [sample.tensors[name] for sample in samples if name in sample.tensors]
-        return torch.stack(found) if found else None
+        return _stack(found) if found else None
 
     return {
-        "latents": torch.stack([sample.tensors["latents"] for sample in samples]),
+        "latents": _stack([sample.tensors["latents"] for sample in samples]),
         "latents_image": stacked("latents_image"),
         "clip": stacked("clip"),
+        "control": stacked("latents_control"),
         "t5": [sample.t5 for sample in samples],
         "camera": stack_inputs(cameras) if cameras else None,
         "item_keys": [sample.key for sample in samples],
     }
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """As torch.stack, but a single tensor, of up to 13 MB at full size, is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))

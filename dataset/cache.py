@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -24,8 +25,10 @@ ARCHITECTURE = "wan"
 FORMAT_VERSION = "1.0.1"
 LATENT_STRIDE = 8
 """Pixels per latent cell, in height and in width."""
-LATENT_TENSORS = ("latents", "latents_image", "clip")
-"""What a latent cache may hold: [16, f, h, w], [20, f, h, w], [tokens, dim]."""
+LATENT_TENSORS = ("latents", "latents_image", "latents_control", "clip")
+"""What a latent cache may hold: [16, f, h, w], [20, f, h, w], [16, f, h, w], [tokens, dim]."""
+ENCODING_VERSION = "1"
+"""Grows when the same medium and weights would give other numbers, so that older caches are made again."""
 
 _DTYPE = re.compile(r"_(bfloat16|float16|float32|float64|float8_\w+|u?int\d+|bool)$")
 _GRID = re.compile(r"_\d+x\d+x\d+$")
@@ -51,7 +54,8 @@ class CacheHeader:
         if any(name not in self.metadata for name in names):
             return None
         width, height, fps, frames = (float(self.metadata[name]) for name in names)
-        return VideoInfo(int(width), int(height), fps, int(frames))
+        times = self.metadata.get("source_times")
+        return VideoInfo(int(width), int(height), fps, int(frames), None if times is None else tuple(json.loads(times)))
 
     @cached_property
     def frame_times(self) -> tuple[float, ...] | None:
@@ -69,6 +73,7 @@ def plain_name(key: str) -> str:
 def source_metadata(source: Path, fingerprint: str, info: VideoInfo) -> dict[str, str]:
     """The strings by which a cache remembers its medium."""
     return {
+        **({} if info.times is None else {"source_times": json.dumps(info.times)}),
         "source": source.name,
         "source_fingerprint": fingerprint,
         "source_width": str(info.width),
@@ -125,8 +130,14 @@ def read_cache(path: str | Path, names: Sequence[str]) -> tuple[CacheHeader, dic
 def refuse_not_finite(path: Path, tensors: Mapping[str, Tensor], remedy: str) -> None:
     """Raise ValueError, naming file and tensor, when a number is NaN or infinite."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if tensor.is_floating_point() and not _all_finite(tensor):
             raise ValueError(f"{path}: the tensor {name!r} holds NaN or infinity; {remedy}")
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite."""
+    # a sum is much faster than isfinite, and finite only if every number is; it may overflow where all are
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
 def write_latents(
@@ -142,7 +153,8 @@ def write_latents(
 
     Args:
         path: named by `dataset.names.LatentName`.
-        tensors: latents [16, f, h, w] and, for image-to-video, latents_image [20, f, h, w] and clip [tokens, dim].
+        tensors: latents [16, f, h, w]; for image-to-video latents_image [20, f, h, w] and clip [tokens, dim]; of an
+            item with control latents_control [16, f, h, w].
         width, height: the size in the file's name.
         frame_count: video frames of a clip, None for an image.
         extra: our metadata.

@@ -1,85 +1,45 @@
-"""The one caching loop: plan, skip what is there, read ahead, encode, write, prune. It serves all three kinds."""
+"""The one caching loop: plan, skip what is there, read ahead, encode, write, prune. It serves all three kinds.
 
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+Several processes share the work without talking to each other: batches are formed from all jobs of the data set,
+whatever is cached already, and batch i is the work of rank i mod n. A batch of which a file is missing is encoded whole
+and the missing files are written, so that what a file holds depends neither on the number of processes nor on where an
+earlier run was stopped.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import cpu_count
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from common.logs import get_logger
 from common.progress import progress
-from dataset.config import DatasetEntry
-from dataset.names import LatentName, list_names
+from common.ranks import Ranks
+from dataset.ahead import WriterThread, loaded_batches
+from dataset.jobs import CacheKind, J, L, R
+from dataset.processes import CAN_SHARE, LoaderProcesses
+from dataset.pruning import Listing, Pruning, clear_leftovers, list_files, prune
 from dataset.sources import ItemGroup, MediaItem, shorten
 
 logger = get_logger("dataset")
 
+P = TypeVar("P")
 _SHOWN_ERRORS = 5
+PROCESS_BYTES = 4 << 30
+"""From so much to load on, processes load faster than threads: starting them costs a few seconds."""
 
 
-class Job(Protocol):
-    """One cache file to be made."""
+@dataclass(frozen=True)
+class Batch(Generic[J]):
+    """Jobs that are encoded together."""
 
-    @property
-    def item(self) -> MediaItem:
-        """The medium it belongs to."""
-        ...
-
-    @property
-    def target(self) -> Path:
-        """The file."""
-        ...
-
-    @property
-    def bucket(self) -> Hashable:
-        """Jobs of one data set and one bucket may share a batch."""
-        ...
-
-
-J = TypeVar("J", bound=Job)
-L = TypeVar("L")
-R = TypeVar("R")
-
-
-class CacheKind(ABC, Generic[J, L, R]):
-    """What the loop must know of a kind of cache; the three kinds are in `dataset.kinds`."""
-
-    label: ClassVar[str]
-    """Name of the kind, for messages."""
-
-    @abstractmethod
-    def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[J]:
-        """The caches of an item, given the caches of it that `survey` found; called from threads."""
-
-    @abstractmethod
-    def is_fresh(self, job: J) -> bool:
-        """True when the file exists and is what this run would write; called from threads."""
-
-    @abstractmethod
-    def load(self, job: J) -> L:
-        """What the encoder needs; called from threads."""
-
-    @abstractmethod
-    def write(self, job: J, result: R) -> None:
-        """Write the file, whole or not at all."""
-
-    @abstractmethod
-    def owns(self, name: str, entry: DatasetEntry) -> bool:
-        """True for file names of this kind: only those may be pruned."""
-
-    def check(self, groups: Sequence[ItemGroup]) -> None:
-        """Refuse, before anything is read, what cannot be cached."""
-
-    def survey(self, entry: DatasetEntry) -> Mapping[str, Sequence[LatentName]]:
-        """What lies in the cache folder, by item, as far as `jobs` can use it."""
-        return {}
-
-    def review(self, jobs: Sequence[J]) -> None:
-        """Warn of what all jobs together show."""
+    jobs: tuple[J, ...]
+    missing: frozenset[Path]
+    """Those of their files that are to be written; never empty."""
 
 
 @dataclass(frozen=True)
@@ -88,58 +48,89 @@ class CachingPlan(Generic[J, L, R]):
 
     kind: CacheKind[J, L, R]
     groups: tuple[ItemGroup, ...]
-    todo: tuple[J, ...]
-    """Caches to be made, in the order of the data set."""
+    batches: tuple[Batch[J], ...]
+    """The work of this process, in order."""
     expected: frozenset[Path]
     """Every cache of this kind that belongs to the data set."""
+    lying: Listing = field(default_factory=dict)
+    """The caches of this kind that lay in the folders at the start."""
+    ranks: Ranks = field(default_factory=Ranks)
+    """This process among those that share the work."""
+
+    @property
+    def todo(self) -> tuple[J, ...]:
+        """The caches that this process makes."""
+        return tuple(job for batch in self.batches for job in batch.jobs if job.target in batch.missing)
 
 
 @dataclass(frozen=True)
 class _ItemPlan(Generic[J]):
     jobs: list[J]
-    todo: list[J]
+    missing: list[Path]
     error: str = ""
 
 
 def plan_caching(
-    groups: Sequence[ItemGroup], kind: CacheKind[J, L, R], *, skip_existing: bool, num_workers: int | None = None
+    groups: Sequence[ItemGroup],
+    kind: CacheKind[J, L, R],
+    *,
+    skip_existing: bool,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    ranks: Ranks | None = None,
 ) -> CachingPlan[J, L, R]:
-    """Find out which caches there must be and which of them are to be made; no picture is decoded.
+    """Find out which caches there must be and which of them are to be made here; no picture is decoded.
 
     Args:
         groups: from `dataset.sources.load_items`.
         kind: LatentCaching, TextCaching or CameraCaching.
         skip_existing: leave out caches that exist and are fresh; without it, all are made again.
-        num_workers: threads; None for the number of cores - 1.
+        batch_size: can only shrink the batches of the TOML, as in musubi-tuner.
+        num_workers: threads; None for this process's share of the cores.
+        ranks: this process among those that share the work; None when it is alone.
 
     Raises:
         ValueError: media are unreadable (the first are named), every video is too short, or a camera is missing.
     """
+    ranks = ranks or Ranks()
     kind.check(groups)
-    items = [item for group in groups for item in group.items]
+    clear_leftovers(groups)
+    before = list_files(kind, groups)
+    items = [item for group in groups for item in (*group.items, *kind.extra_items(group))]
     lying = {group.entry: kind.survey(group.entry) if skip_existing else {} for group in groups}
 
     def plan_one(item: MediaItem) -> _ItemPlan[J]:
         try:
             jobs = kind.jobs(item, lying[item.entry].get(item.key, ()))
-            return _ItemPlan(jobs, [job for job in jobs if not (skip_existing and kind.is_fresh(job))])
+            return _ItemPlan(jobs, [job.target for job in jobs if not (skip_existing and kind.is_fresh(job))])
         except (ValueError, OSError) as error:
             return _ItemPlan([], [], str(error))
 
     plans: list[_ItemPlan[J]] = []
     with (
-        ThreadPoolExecutor(_threads(num_workers)) as pool,
-        progress(len(items), f"planning {kind.label} caches", "item") as bar,
+        ThreadPoolExecutor(worker_count(num_workers, ranks)) as pool,
+        progress(len(items), f"planning {kind.label} caches", "item", disable=ranks.local_rank > 0) as bar,
     ):
         for plan in pool.map(plan_one, items):
             plans.append(plan)
             bar.update()
     _refuse_unusable(items, plans)
-    kind.review([job for plan in plans for job in plan.jobs])
-    todo = tuple(job for plan in plans for job in plan.todo)
-    expected = frozenset(job.target for plan in plans for job in plan.jobs)
-    logger.info(f"{kind.label} caches: {len(todo)} to make, {len(expected) - len(todo)} there and up to date")
-    return CachingPlan(kind, tuple(groups), todo, expected)
+    jobs = [job for plan in plans for job in plan.jobs]
+    kind.review(jobs)
+    missing = frozenset(path for plan in plans for path in plan.missing)
+    batches = _share(form_batches(kind, jobs, batch_size), missing, ranks) if missing else ()
+    expected = frozenset(job.target for job in jobs)
+    logger.info(f"{kind.label} caches: {len(missing)} to make, {len(expected) - len(missing)} there and up to date")
+    return CachingPlan(kind, tuple(groups), batches, expected, before, ranks)
+
+
+def _share(batches: Sequence[Sequence[J]], missing: frozenset[Path], ranks: Ranks) -> tuple[Batch[J], ...]:
+    """The batches of this rank in which a file is missing."""
+    mine = (
+        Batch(tuple(jobs), frozenset(job.target for job in jobs) & missing)
+        for jobs in batches[ranks.rank :: ranks.world]
+    )
+    return tuple(batch for batch in mine if batch.missing)
 
 
 def _refuse_unusable(items: Sequence[MediaItem], plans: Sequence[_ItemPlan[J]]) -> None:
@@ -154,25 +145,46 @@ def _refuse_unusable(items: Sequence[MediaItem], plans: Sequence[_ItemPlan[J]]) 
         logger.warning(f"{len(too_short)} videos are shorter than every clip length, left out: {shorten(too_short)}")
 
 
+def form_batches(kind: CacheKind[J, L, R], jobs: Sequence[J], batch_size: int | None) -> list[list[J]]:
+    """Jobs of one data set and bucket together, in the kind's order; the last batch of a bucket may be smaller."""
+    collecting: dict[Hashable, list[J]] = {}
+    contents: dict[Hashable, set[Hashable]] = {}
+    batches: list[list[J]] = []
+    for job in kind.arrange(jobs):
+        entry = job.item.entry
+        limit, key, content = kind.batch_limit(entry), (entry, job.bucket), kind.content(job)
+        known = contents.setdefault(key, set())
+        if content not in known and len(known) >= min(limit, batch_size or limit):
+            batches.append(collecting.pop(key))
+            known.clear()
+        known.add(content)
+        collecting.setdefault(key, []).append(job)
+    return [*batches, *collecting.values()]
+
+
 def run_caching(
     plan: CachingPlan[J, L, R],
-    encode: Callable[[list[L]], Sequence[R]],
+    encode: Callable[[P], Sequence[R]],
+    prepare: Callable[[list[L]], P] | None = None,
     *,
-    batch_size: int | None = None,
-    keep_cache: bool = False,
+    pruning: Pruning = "own",
     num_workers: int | None = None,
+    processes: bool | None = None,
 ) -> int:
-    """Make the caches of a plan, then delete those of its kind that do not belong to the data set.
+    """Make the caches of a plan, then (rank 0 only) prune what does not belong to the data set.
 
     Every file is whole or not there, so the run may be stopped at any time and goes on where it was with
-    skip_existing. Nothing is deleted by a run that did not come to its end.
+    skip_existing. Nothing is deleted by a run that did not come to its end. No more than num_workers jobs and two
+    batches are in memory, and two batches of results.
 
     Args:
         plan: from `plan_caching`.
-        encode: takes the loaded jobs of one batch (same data set, same bucket), returns one result for each.
-        batch_size: can only shrink the batches of the TOML, as in musubi-tuner.
-        keep_cache: delete nothing.
-        num_workers: threads that load ahead; None for the number of cores - 1.
+        encode: takes what `prepare` made of a batch (same data set, same bucket); one result for each distinct content
+            of its jobs (`CacheKind.content`), in their order. Results may lie on a GPU.
+        prepare: puts the loaded things of a batch together, in a thread; None hands them on as a list.
+        pruning: what may be deleted of the caches that belong to no item.
+        num_workers: processes or threads that load ahead; None for this process's share of the cores.
+        processes: load in processes; None when there is enough to load, for more than one worker and fewer than cores.
 
     Returns:
         the number of files written.
@@ -180,79 +192,82 @@ def run_caching(
     Raises:
         ValueError: a medium is damaged or an encoder gave NaN; names the file. What was written stays.
     """
-    written = 0
+    workers, total = worker_count(num_workers, plan.ranks), len(plan.todo)
+    begin = time.monotonic()
+    writer: WriterThread[J, R] = WriterThread(plan.kind.write)
+    several = _wants_processes(plan, workers) if processes is None else processes
+    loader: LoaderProcesses[J, L] | None = None
     try:
-        with (
-            closing(loaded_batches(plan, batch_size, num_workers)) as batches,
-            progress(len(plan.todo), f"{plan.kind.label} caches", "file", disable=not plan.todo) as bar,
-        ):
-            for jobs, loaded in batches:
-                results = encode(loaded)
-                for job, result in zip(jobs, results, strict=True):
-                    plan.kind.write(job, result)
-                    written += 1
-                    bar.update()
+        loader = LoaderProcesses(plan.kind.load, workers) if several and plan.batches else None
+        with writer:
+            _encode_all(plan, encode, prepare or _as_is, writer, loader or plan.kind.load, workers)
     finally:
-        if written < len(plan.todo):
-            logger.warning(f"stopped after {written} of {len(plan.todo)} files; --skip_existing goes on from there")
-    _prune(plan, keep_cache)
-    return written
+        if loader is not None:
+            loader.close()
+        _summarise(plan, writer.written, total, time.monotonic() - begin)
+    if plan.ranks.rank == 0:
+        prune(plan.kind, plan.groups, plan.expected, plan.lying, pruning)
+    return writer.written
 
 
-def loaded_batches(
-    plan: CachingPlan[J, L, R], batch_size: int | None = None, num_workers: int | None = None
-) -> Generator[tuple[list[J], list[L]], None, None]:
-    """The jobs of a plan in batches, loaded by threads that stay one batch and `num_workers` jobs ahead."""
-    threads = _threads(num_workers)
-    waiting: deque[tuple[list[J], list[Future[L]]]] = deque()
-    in_flight = 0
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for batch in _batches(plan.todo, batch_size):
-                waiting.append((batch, [pool.submit(plan.kind.load, job) for job in batch]))
-                in_flight += len(batch)
-                while waiting and in_flight - len(waiting[0][0]) >= threads:
-                    jobs, futures = waiting.popleft()
-                    yield jobs, [future.result() for future in futures]
-                    in_flight -= len(jobs)
-            while waiting:
-                jobs, futures = waiting.popleft()
-                yield jobs, [future.result() for future in futures]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _as_is(loaded: Any) -> Any:
+    return loaded
 
 
-def _batches(todo: Sequence[J], batch_size: int | None) -> Iterator[list[J]]:
-    """Jobs of one data set and bucket together, in order; the last batch of a bucket may be smaller."""
-    collecting: dict[Hashable, list[J]] = {}
-    for job in todo:
-        entry = job.item.entry
-        batch = collecting.setdefault((entry, job.bucket), [])
-        batch.append(job)
-        if len(batch) >= min(entry.batch_size, batch_size or entry.batch_size):
-            yield collecting.pop((entry, job.bucket))
-    yield from collecting.values()
+def _encode_all(
+    plan: CachingPlan[J, L, R],
+    encode: Callable[[P], Sequence[R]],
+    prepare: Callable[[list[L]], P],
+    writer: WriterThread[J, R],
+    load: Callable[[J], L],
+    workers: int,
+) -> None:
+    distinct = [_distinct(plan.kind, batch.jobs) for batch in plan.batches]
+    silent = plan.ranks.local_rank > 0 or not plan.batches
+    with (
+        closing(loaded_batches(distinct, load, prepare, workers)) as loaded,
+        progress(len(plan.todo), f"{plan.kind.label} caches", "file", disable=silent) as bar,
+    ):
+        for batch, (jobs, prepared) in zip(plan.batches, loaded, strict=True):
+            results = dict(zip(map(plan.kind.content, jobs), encode(prepared), strict=True))
+            missing = [job for job in batch.jobs if job.target in batch.missing]
+            writer.put(missing, [results[plan.kind.content(job)] for job in missing])
+            bar.update(len(missing))
 
 
-def _prune(plan: CachingPlan[J, L, R], keep: bool) -> None:
-    """Delete, or with `keep` only count, the caches of this kind that belong to no item."""
-    for group in plan.groups:
-        folder = group.entry.cache_directory
-        foreign = [
-            folder / name
-            for name in list_names(folder)
-            if plan.kind.owns(name, group.entry) and folder / name not in plan.expected
-        ]
-        if not foreign:
-            continue
-        names = shorten([path.name for path in foreign])
-        if keep:
-            logger.info(f"{folder}: kept {len(foreign)} {plan.kind.label} caches of no item of the data set: {names}")
-            continue
-        for path in foreign:
-            path.unlink(missing_ok=True)
-        logger.info(f"{folder}: deleted {len(foreign)} {plan.kind.label} caches of no item of the data set: {names}")
+def _distinct(kind: CacheKind[J, L, R], jobs: Sequence[J]) -> list[J]:
+    """The first job of each content."""
+    first: dict[Hashable, J] = {}
+    for job in jobs:
+        first.setdefault(kind.content(job), job)
+    return list(first.values())
 
 
-def _threads(num_workers: int | None) -> int:
-    return max(1, (cpu_count() or 2) - 1 if num_workers is None else num_workers)
+def _summarise(plan: CachingPlan[J, L, R], written: int, total: int, seconds: float) -> None:
+    """Tell, in every process, what it has made."""
+    if written < total:
+        logger.warning(f"stopped after {written} of {total} files; --skip_existing goes on from there")
+    elif plan.ranks.world > 1:
+        # setup_logging lets only the first process tell what happens; this line is wanted from each
+        summary = get_logger("dataset.summary")
+        summary.setLevel(logging.INFO)
+        place = f"rank {plan.ranks.rank} of {plan.ranks.world}"
+        summary.info(f"{plan.kind.label} caches, {place}: {written} files in {seconds:.1f} s")
+
+
+def _wants_processes(plan: CachingPlan[J, L, R], workers: int) -> bool:
+    """True when there is so much to load that processes are worth their start, and a core for each of them."""
+    # on two busy cores, threads loaded clips of 81 frames in half to two thirds of the time that processes took
+    has_cores = 1 < workers < (cpu_count() or 1)
+    return CAN_SHARE and has_cores and sum(_sizes(plan)) >= PROCESS_BYTES
+
+
+def _sizes(plan: CachingPlan[J, L, R]) -> Iterator[int]:
+    return (plan.kind.load_bytes(job) for batch in plan.batches for job in batch.jobs)
+
+
+def worker_count(num_workers: int | None, ranks: Ranks) -> int:
+    """How many workers load ahead: the given number, or this process's share of the cores but one."""
+    if num_workers is not None:
+        return max(1, num_workers)
+    return max(1, ((cpu_count() or 2) - 1) // ranks.local_world)

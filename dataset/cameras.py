@@ -1,7 +1,9 @@
 """From an item to the camera of its whole video, and from that to the rays of one clip."""
 
+import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,12 +23,13 @@ from dataset.sources import ItemGroup, MediaItem, shorten
 logger = get_logger("dataset")
 
 _SHOWN_MISTAKES = 5
+_ROUNDING = 1e-6
 _FOLDER_FILES = {".txt", ".bin", ".npy", ".npz"}
 """What the formats that are folders consist of."""
 
 
 def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] = 60.0) -> CameraTrack:
-    """The camera of a whole video, on its own frame times (seconds of the file).
+    """The camera of a whole video, in seconds after its first frame.
 
     Taken from the item's camera file, of any format of `camera.formats`; without one, from the tags of the caption.
     The first pose is the identity. What a camera file leaves out, and its format does not say, is the video's: the
@@ -53,7 +56,9 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
     if item.entry.media == "image":
         return compile_moves([], 1, info.fps, intrinsics)
     try:
-        return compile_moves(parse(item.caption), info.frames, info.fps, intrinsics)
+        # at an even rate, as far as the last frame of a file of uneven ones
+        frames = math.ceil(info.time_of(info.frames - 1) * info.fps - _ROUNDING) + 1
+        return compile_moves(parse(item.caption), frames, info.fps, intrinsics)
     except ValueError as error:
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
 
@@ -72,7 +77,8 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
     if item.entry.media == "image":
         return track.at([float(track.times[0])]).rebased()
-    frame, end = 1 / info.fps, (info.frames - 1) / info.fps
+    track = _at_the_frames(track, info)
+    frame, end = 1 / info.fps, info.time_of(info.frames - 1)
     first, last = float(track.times[0]), float(track.times[-1])
     if first > frame or last < end - frame:
         logger.warning(
@@ -80,6 +86,15 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
             f"{end:.2f} s; outside, the camera stands still"
         )
     return track.rebased()
+
+
+def _at_the_frames(track: CameraTrack, info: VideoInfo) -> CameraTrack:
+    """Put poses that were counted out at the average rate of a file, one a frame, at the times of its frames."""
+    if info.times is None or len(track) != info.frames:
+        return track
+    even = torch.arange(info.frames, dtype=torch.float64) / info.fps
+    counted = torch.allclose(track.times, even, rtol=0, atol=_ROUNDING)
+    return replace(track, times=torch.tensor(info.times, dtype=torch.float64)) if counted else track
 
 
 def camera_fingerprint(camera_file: Path) -> str:

@@ -1,16 +1,16 @@
 """Clips: the pieces of the media that are encoded, planned without decoding and decoded on demand."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from common.media import VideoInfo, fit_to_size, pick_frames, probe_image, probe_video, read_image
+from common.media import VideoInfo, fit_to_size, pick_frames, probe_folder, probe_image, probe_video, read_image
 from dataset.buckets import Resolution, bucket_of
 from dataset.cache import LATENT_STRIDE, CacheHeader
-from dataset.config import DatasetEntry
-from dataset.frames import TARGET_FPS, clip_spans, kept_frames
+from dataset.control import control_indices, is_image
+from dataset.frames import TARGET_FPS, clip_spans, kept_at_times, kept_frames
 from dataset.names import LatentName
 from dataset.sources import MediaItem
 
@@ -26,9 +26,9 @@ class ClipSpan:
     size: Resolution
     """(width, height) of the bucket."""
 
-    def times(self, fps: float) -> tuple[float, ...]:
-        """Seconds of the video, one per frame of the clip, for a video of `fps` frames per second."""
-        return tuple(round(index / fps, 6) for index in self.indices)
+    def times(self, info: VideoInfo) -> tuple[float, ...]:
+        """Seconds of the video, one per frame of the clip."""
+        return tuple(round(info.time_of(index), 6) for index in self.indices)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Clip:
     @property
     def frame_times(self) -> tuple[float, ...]:
         """Seconds of the video, one per frame."""
-        return self.span.times(self.info.fps)
+        return self.span.times(self.info)
 
     @property
     def name(self) -> LatentName:
@@ -74,34 +74,58 @@ class DecodedClip:
 
     clip: Clip
     frames: np.ndarray
-    """uint8 RGB [F, H, W, 3] in the size of the bucket."""
+    """uint8 RGB [F, H, W, 3] in the size of the bucket, left and right exchanged for a mirrored item."""
+    control: np.ndarray | None = None
+    """The same of the control, where the item has one: what it shows at the times of the frames."""
 
 
 def probe_item(item: MediaItem) -> VideoInfo:
     """Size, rate and frame count of a medium; an image is a video of one frame.
 
+    The `fps` of the item, if it has one, is its rate, whatever the file says. A folder of images says nothing: it
+    runs at the `source_fps` of the data set, or at 16.
+
     Raises:
         FileNotFoundError, ValueError: it is not there or unreadable; names the file.
     """
-    if item.entry.media == "video":
-        return probe_video(item.path)
-    width, height = probe_image(item.path)
-    return VideoInfo(width, height, TARGET_FPS, 1)
+    if item.entry.media == "image":
+        width, height = probe_image(item.path)
+        return VideoInfo(width, height, TARGET_FPS, 1)
+    if item.path.is_dir():
+        stated = item.entry.source_fps
+        return probe_folder(item.path, item.fps or (stated if isinstance(stated, float) else TARGET_FPS))
+    info = probe_video(item.path)
+    return info if item.fps is None else replace(info, fps=item.fps, times=None)
 
 
-def spans_of(entry: DatasetEntry, info: VideoInfo) -> list[ClipSpan]:
+def spans_of(item: MediaItem, info: VideoInfo) -> list[ClipSpan]:
     """The clips that the data set takes of a medium; none when a video is too short.
+
+    Args:
+        item: the medium.
+        info: from `probe_item`.
 
     Raises:
         ValueError: an image is too small for the data set.
     """
-    size = bucket_of(entry, (info.width, info.height))
-    if entry.media == "image":
+    size = bucket_of(item.entry, (info.width, info.height))
+    if item.entry.media == "image":
         return [ClipSpan(0, (0,), size)]
-    kept = kept_frames(info.frames, info.fps if entry.source_fps == "auto" else entry.source_fps)
+    kept = _kept(item, info)
     return [
-        ClipSpan(start, tuple(kept[start : start + frames]), size) for start, frames in clip_spans(entry, len(kept))
+        ClipSpan(start, tuple(kept[start : start + frames]), size)
+        for start, frames in clip_spans(item.entry, len(kept))
     ]
+
+
+def _kept(item: MediaItem, info: VideoInfo) -> list[int]:
+    """The frames that stay at 16 per second: all without `source_fps`; by counting at a stated rate; else by time."""
+    rate = item.entry.source_fps
+    if rate is None:
+        return list(range(info.frames))
+    if rate == "auto":
+        return kept_at_times(map(info.time_of, range(info.frames)))
+    return kept_frames(info.frames, item.fps or rate)
 
 
 def latent_name(item: MediaItem, span: ClipSpan, info: VideoInfo) -> LatentName:
@@ -111,23 +135,59 @@ def latent_name(item: MediaItem, span: ClipSpan, info: VideoInfo) -> LatentName:
     return LatentName(item.key, *span.size, span.start, len(span.indices))
 
 
-def is_cache_of(header: CacheHeader, span: ClipSpan, fps: float, tensors: Sequence[str]) -> bool:
-    """True when a latent cache holds `tensors` of just this clip of a medium of `fps` frames per second."""
+def is_cache_of(header: CacheHeader, span: ClipSpan, info: VideoInfo, tensors: Sequence[str]) -> bool:
+    """True when a latent cache holds `tensors` of just this clip of this medium."""
     if any(name not in header.keys for name in tensors):
         return False
     grid = ((len(span.indices) - 1) // 4 + 1, span.size[1] // LATENT_STRIDE, span.size[0] // LATENT_STRIDE)
-    return header.shapes["latents"][1:] == grid and header.frame_times in {None, span.times(fps)}
+    return header.shapes["latents"][1:] == grid and header.frame_times in {None, span.times(info)}
 
 
 def decode(clip: Clip) -> DecodedClip:
-    """The pictures of a clip, scaled to cover the bucket and cropped to its centre; only its own frames are kept.
+    """The pictures of a clip, scaled to cover the bucket and cropped to its centre; only what it needs is decoded.
 
     Raises:
-        FileNotFoundError, ValueError: the medium is not there or damaged; names the file.
+        FileNotFoundError, ValueError: the medium or its control is not there or damaged; names the file.
     """
-    if clip.item.entry.media == "image":
-        pictures = iter([read_image(clip.item.path)])
-    else:
-        pictures = pick_frames(clip.item.path, clip.span.indices)
-    width, height = clip.span.size
-    return DecodedClip(clip, np.stack([fit_to_size(picture, width, height) for picture in pictures]))
+    return next(decode_clips([clip]))
+
+
+def decode_clips(clips: Sequence[Clip]) -> Iterator[DecodedClip]:
+    """Several clips of one medium, decoded in one pass over it; each as `decode` gives it, by their last frames.
+
+    Frames are held as long as a clip that is still to come needs them. Whoever leaves off early leaves the rest
+    undecoded.
+
+    Raises:
+        FileNotFoundError, ValueError: as `decode`.
+    """
+    if not clips:
+        return
+    item, size = clips[0].item, clips[0].span.size
+    assert all(clip.item == item and clip.span.size == size for clip in clips), "clips of one medium, of one size"
+    ordered = sorted(clips, key=lambda clip: (clip.span.indices[-1], clip.span.indices[0]))
+    frames = _stacks(item, item.path, [clip.span.indices for clip in ordered], size)
+    if item.control is None:
+        for clip, stack in zip(ordered, frames, strict=True):
+            yield DecodedClip(clip, stack)
+        return
+    shown = control_indices(item, clips[0].info)
+    controls = _stacks(item, item.control, [[shown[index] for index in clip.span.indices] for clip in ordered], size)
+    for clip, stack, control in zip(ordered, frames, controls, strict=True):
+        yield DecodedClip(clip, stack, control)
+
+
+def _stacks(item: MediaItem, path: Path, wanted: Sequence[Sequence[int]], size: Resolution) -> Iterator[np.ndarray]:
+    """For each list of frame numbers the pictures [F, H, W, 3] in this size, from one pass over the file."""
+    numbers = sorted({index for indices in wanted for index in indices})
+    pictures = iter([read_image(path)]) if is_image(path) else pick_frames(path, numbers)
+    numbered = zip(numbers, pictures, strict=True)
+    held: dict[int, np.ndarray] = {}
+    for position, indices in enumerate(wanted):
+        while indices[-1] not in held:
+            index, picture = next(numbered)
+            turned = picture[:, ::-1] if item.mirrored else picture
+            held[index] = fit_to_size(np.ascontiguousarray(turned), *size)
+        yield np.stack([held[index] for index in indices])
+        needed = min((later[0] for later in wanted[position + 1 :]), default=numbers[-1])
+        held = {index: picture for index, picture in held.items() if index >= needed}

@@ -22,6 +22,15 @@ def file_fingerprint(path: str | Path) -> str:
         return text_fingerprint(str(size), head, file.read())
 
 
+def folder_fingerprint(path: str | Path) -> str:
+    """Identity of a file as `file_fingerprint`, or of the names and contents of the files of a folder."""
+    place = Path(path)
+    if not place.is_dir():
+        return file_fingerprint(place)
+    files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+    return text_fingerprint(*(f"{file.name} {file_fingerprint(file)}" for file in files))
+
+
 def text_fingerprint(*parts: str | bytes) -> str:
     """Identity of a sequence of texts; the borders between the parts count."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)

@@ -1,11 +1,15 @@
 """Which frames of a video become a clip."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from dataset.config import DatasetEntry
 
 TARGET_FPS = 16.0
 """The rate of Wan's videos; `source_fps` drops frames to reach it."""
+_EARLY = 0.02
+"""Of a frame at 16 per second: containers round times to 1 ms, and a frame that is early by that is on time."""
 
 
 def kept_frames(count: int, source_fps: float | None) -> list[int]:
@@ -23,6 +27,21 @@ def kept_frames(count: int, source_fps: float | None) -> list[int]:
             last = int(position)
             kept.append(index)
         position += step
+    return kept
+
+
+def kept_at_times(times: Iterable[float]) -> list[int]:
+    """Indices of the source frames that stay, given when each is shown (seconds, increasing).
+
+    Of the frames in each sixteenth of a second the first stays: `kept_frames` without a sum, for any spacing. Where
+    the video is slower, every frame stays; none is shown twice.
+    """
+    last, kept = -1, []
+    for index, time in enumerate(times):
+        tick = int(time * TARGET_FPS + _EARLY)
+        if tick > last:
+            last = tick
+            kept.append(index)
     return kept
 
 

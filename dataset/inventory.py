@@ -1,26 +1,23 @@
 """Which clips of a data set can be trained on: its items, matched with the caches that lie in its folders."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from common.media import VideoInfo
-from dataset.buckets import bucket_of, bucket_resolutions
-from dataset.cache import LATENT_STRIDE, CacheHeader, read_header
-from dataset.clips import is_cache_of, latent_name, probe_item, spans_of
+from common.logs import get_logger
+from dataset.cache import CacheHeader
+from dataset.clips import probe_item, spans_of
 from dataset.config import DatasetConfig, DatasetEntry
-from dataset.frames import clip_spans
-from dataset.names import LatentName, camera_name, latents_by_stem, text_name
+from dataset.judging import holds_all, judge_camera, judge_text, latent_grid, read_headers, wanted_latents
+from dataset.names import EMPTY_TEXT_KEY, LatentName, camera_name, latents_by_stem, text_name
+from dataset.shortfalls import Demand, Kind, Reason, Shortfall, refuse_shortfalls
 from dataset.sources import MediaItem, load_items, shorten
 
+logger = get_logger("dataset")
+
 _THREADS = 8
-_SCRIPTS = {
-    "latent": "wan_cache_latents.py",
-    "text": "wan_cache_text_encoder_outputs.py",
-    "camera": "wan_cache_camera_encoder_outputs.py",
-}
 
 
 @dataclass(frozen=True)
@@ -36,168 +33,120 @@ class TrainingClip:
     camera: Path | None
     """Camera cache of the whole video; None when the set is loaded without cameras."""
 
-
-@dataclass(frozen=True)
-class _Demand:
-    """What training wants of the caches."""
-
-    tensors: tuple[str, ...]
-    camera: bool
+    @property
+    def empty_text(self) -> Path:
+        """Text cache of the empty caption, which is there when the data set drops captions."""
+        return self.entry.cache_directory / text_name(EMPTY_TEXT_KEY)
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """The clips of one item, and the kinds of cache it lacks."""
+    """The clips of one item, and what it lacks."""
 
-    item: MediaItem
     clips: list[TrainingClip]
-    lacks: list[str]
+    lacks: list[Shortfall]
 
 
-def find_clips(config: DatasetConfig, tensors: Sequence[str], camera: bool) -> list[TrainingClip]:
+def find_clips(config: DatasetConfig, demand: Demand) -> list[TrainingClip]:
     """The clips of a data set, in the order of its items; each has all the caches that training needs.
 
     A cache counts only if it is what the dataset file now asks for: frames, extraction, size, caption. What lies in
     the folders besides is left alone. Caches of musubi-tuner count as far as their names can tell.
 
-    Args:
-        config: the dataset file.
-        tensors: what the latent caches must hold, for instance latents, latents_image, clip.
-        camera: demand a camera cache for every item.
-
     Raises:
-        ValueError: caches are missing or out of date; lists them, and the commands that make them.
+        ValueError: caches are missing, out of date or foreign; counts them, and says the commands that make them.
     """
-    demand = _Demand(tuple(tensors), camera)
     findings: list[_Finding] = []
     for group in load_items(config, check_media=False):
         lying = latents_by_stem(group.entry.cache_directory, group.entry.media)
         names = [lying.get(item.key, []) for item in group.items]
         with ThreadPoolExecutor(_THREADS) as pool:
             findings += pool.map(_find, group.items, names, [demand] * len(names))
-    _refuse_missing(findings, config.path, demand)
-    clips = [clip for finding in findings for clip in finding.clips]
+    clips = _accept(findings, config, demand)
     if not clips:
         raise ValueError(f"{config.path}: nothing to train on: every video is shorter than its target_frames")
     return clips
 
 
-def _find(item: MediaItem, lying: Sequence[LatentName], demand: _Demand) -> _Finding:
-    folder = item.entry.cache_directory
-    headers = {name: read_header(folder / name.file_name()) for name in lying}
-    chosen, complete = _wanted_latents(item, headers, demand.tensors)
-    if not chosen and _is_too_short(item):
-        return _Finding(item, [], [])
-    text, camera = folder / text_name(item.key), folder / camera_name(item.key)
-    lacks = []
-    if not chosen or not complete:
-        lacks.append("latent")
-    if not _has_text(text, item):
-        lacks.append("text")
-    if demand.camera and not _has_camera(camera, item):
-        lacks.append("camera")
-    clips = [
-        TrainingClip(item.entry, name, _grid(header), header.path, text, camera if demand.camera else None)
-        for name, header in chosen.items()
-    ]
-    return _Finding(item, clips, lacks)
+def find_all_caches(config: DatasetConfig, demand: Demand) -> list[TrainingClip]:
+    """Every latent cache of the cache directories that has a text cache beside it, as musubi-tuner trains.
 
+    Neither media nor jsonl are consulted: clips of other settings and of media that left the data set come too.
 
-def _has_text(path: Path, item: MediaItem) -> bool:
-    """True when there is a text cache, made from this caption."""
-    if not path.is_file():
-        return False
-    header = read_header(path)
-    return "t5" in header.keys and _is_caption(header.metadata.get("caption1"), item)
-
-
-def _has_camera(path: Path, item: MediaItem) -> bool:
-    """True when there is a camera cache of ours; one made from a caption must be of this caption.
-
-    One made from a camera file counts whatever that file holds by now: training needs the caches only.
+    Raises:
+        ValueError: a latent cache lacks a tensor or a camera, or there is nothing at all.
     """
-    if not path.is_file():
-        return False
-    header = read_header(path)
-    if header.metadata.get("source") != "caption":
-        return "c2w" in header.keys
-    return item.camera_file is None and _is_caption(header.metadata.get("caption"), item)
+    findings: list[_Finding] = []
+    without_text: list[str] = []
+    for entry in config.datasets:
+        lying = latents_by_stem(entry.cache_directory, entry.media)
+        keys = [key for key in lying if (entry.cache_directory / text_name(key)).is_file()]
+        without_text += [name.file_name() for key in lying.keys() - keys for name in lying[key]]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            findings += pool.map(partial(_find_lying, entry, demand), keys, [lying[key] for key in keys])
+    if without_text:
+        logger.warning(
+            f"{len(without_text)} latent caches have no text cache and are left out: {shorten(sorted(without_text))}"
+        )
+    clips = _accept(findings, config, demand)
+    if not clips:
+        raise ValueError(f"{config.path}: --use_all_caches found no latent cache with a text cache beside it")
+    return clips
 
 
-def _is_caption(text: str | None, item: MediaItem) -> bool:
-    """A file that does not say its caption counts as right."""
-    return text is None or text.strip() == item.caption.strip()
+def _accept(findings: Sequence[_Finding], config: DatasetConfig, demand: Demand) -> list[TrainingClip]:
+    """The clips of all findings, if nothing is lacking."""
+    lacks = [shortfall for finding in findings for shortfall in finding.lacks]
+    for entry in config.datasets:
+        path = entry.cache_directory / text_name(EMPTY_TEXT_KEY)
+        if entry.caption_dropout_rate > 0 and (fault := judge_text(path, "")):
+            lacks.append(Shortfall("text", fault, f"{path.name} for caption_dropout_rate"))
+    refuse_shortfalls(lacks, len(findings), config.path, demand)
+    return [clip for finding in findings for clip in finding.clips]
 
 
-def _wanted_latents(
-    item: MediaItem, headers: Mapping[LatentName, CacheHeader], tensors: tuple[str, ...]
-) -> tuple[dict[LatentName, CacheHeader], bool]:
-    """The caches that are what the data set asks for, in the order of the clips, and whether none is lacking."""
-    sources = {
-        header.metadata.get("source_fingerprint", ""): header.source_info
-        for header in headers.values()
-        if header.source_info is not None
-    }
-    if not sources:
-        plausible = {name: header for name, header in headers.items() if _is_plausible(item.entry, name, header)}
-        return plausible, all(key in header.keys for header in plausible.values() for key in tensors)
-    # caches of a medium that was replaced since may lie beside (--keep_cache): take the version that has most
-    candidates = [_of_one_source(item, headers, tensors, *source) for source in sources.items()]
-    return max(candidates, key=lambda candidate: (candidate[1], len(candidate[0])))
+def _find(item: MediaItem, lying: Sequence[LatentName], demand: Demand) -> _Finding:
+    """The clips of an item that the data set asks for."""
+    headers, unusable = read_headers(item.entry.cache_directory, lying)
+    chosen, fault = wanted_latents(item, headers, demand.tensors)
+    if not chosen and not unusable and _is_too_short(item):
+        return _Finding([], [])
+    asked = [name for name in demand.tensors if name == "latents_control"]
+    if fault == "poor" and item.control is None and not holds_all(headers.values(), asked):
+        fault = "uncontrolled"
+    faults: dict[Kind, Reason | None] = {"latent": fault and (unusable or fault)}
+    return _with_the_rest(item.entry, item.key, chosen, faults, item, demand)
 
 
-def _of_one_source(
-    item: MediaItem,
-    headers: Mapping[LatentName, CacheHeader],
-    tensors: tuple[str, ...],
-    fingerprint: str,
-    info: VideoInfo,
-) -> tuple[dict[LatentName, CacheHeader], bool]:
-    """The wanted caches that were made from one version of the medium, and whether none is lacking."""
-    spans = spans_of(item.entry, info)
-    found: dict[LatentName, CacheHeader] = {}
-    for span in spans:
-        name = latent_name(item, span, info)
-        header = headers.get(name)
-        if header is None or header.metadata.get("source_fingerprint") != fingerprint:
-            continue
-        if is_cache_of(header, span, info.fps, tensors):
-            found[name] = header
-    return found, len(found) == len(spans)
+def _find_lying(entry: DatasetEntry, demand: Demand, key: str, lying: Sequence[LatentName]) -> _Finding:
+    """Every clip of an item that lies in the folder."""
+    headers, unusable = read_headers(entry.cache_directory, lying)
+    poor: Reason | None = None if holds_all(headers.values(), demand.tensors) else "poor"
+    return _with_the_rest(entry, key, headers, {"latent": unusable or poor}, None, demand)
 
 
-def _is_plausible(entry: DatasetEntry, name: LatentName, header: CacheHeader) -> bool:
-    """For a cache that does not say what it was made from: could the data set ask for it, as far as names tell?"""
-    shape = _grid(header)
-    size = shape[2] * LATENT_STRIDE, shape[1] * LATENT_STRIDE
-    if name.frames is None:
-        return size == bucket_of(entry, (name.width, name.height))
-    spans = clip_spans(entry, name.start + name.frames)
-    starts = {start for start, frames in spans if frames == name.frames}
-    can_start = name.start in starts or (entry.frame_extraction == "uniform" and name.frames in entry.target_frames)
-    return can_start and size in bucket_resolutions(entry.resolution) and shape[0] == (name.frames - 1) // 4 + 1
-
-
-def _grid(header: CacheHeader) -> tuple[int, int, int]:
-    frames, height, width = header.shapes["latents"][1:]
-    return frames, height, width
+def _with_the_rest(
+    entry: DatasetEntry,
+    key: str,
+    latents: Mapping[LatentName, CacheHeader],
+    faults: dict[Kind, Reason | None],
+    item: MediaItem | None,
+    demand: Demand,
+) -> _Finding:
+    """The latent caches of an item with its text and camera, and all that is wrong with them."""
+    text, camera = entry.cache_directory / text_name(key), entry.cache_directory / camera_name(key)
+    faults["text"] = judge_text(text, None if item is None else item.caption)
+    if demand.camera:
+        media = {header.metadata.get("source_fingerprint") for header in latents.values()}
+        faults["camera"] = judge_camera(camera, item, media.pop() if len(media) == 1 else None)
+    name = key if item is None else item.path.name
+    clips = [
+        TrainingClip(entry, latent, latent_grid(header), header.path, text, camera if demand.camera else None)
+        for latent, header in latents.items()
+    ]
+    return _Finding(clips, [Shortfall(kind, fault, name) for kind, fault in faults.items() if fault])
 
 
 def _is_too_short(item: MediaItem) -> bool:
     """True for a video that yields no clip at all; one that is not there any more counts as long enough."""
-    return item.path.is_file() and not spans_of(item.entry, probe_item(item))
-
-
-def _refuse_missing(findings: Sequence[_Finding], config: Path, demand: _Demand) -> None:
-    lacking: dict[str, list[str]] = defaultdict(list)
-    for finding in findings:
-        for kind in finding.lacks:
-            lacking[kind].append(finding.item.path.name)
-    if not lacking:
-        return
-    lines = [f"{config}: caches are missing or out of date; make them with"]
-    for kind, names in lacking.items():
-        lines.append(f"  python {_SCRIPTS[kind]} --dataset_config {config} --skip_existing")
-        held = f", holding {', '.join(demand.tensors)}" if kind == "latent" else ""
-        lines.append(f"    ({kind} caches of {len(names)} of {len(findings)} items{held}: {shorten(names)})")
-    raise ValueError("\n".join(lines))
+    return item.path.exists() and not spans_of(item, probe_item(item))

@@ -1,23 +1,28 @@
 """The three kinds of cache, as `dataset.caching` sees them: what there is to do, when it is done, how it is written."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from camera.intrinsics import after_resize_crop
 from camera.track import CameraTrack
 from common.logs import get_logger
 from common.media import VideoInfo
-from dataset.cache import CacheHeader, read_header, source_metadata, write_latents, write_text
-from dataset.caching import CacheKind
+from dataset.buckets import Resolution
+from dataset.cache import ENCODING_VERSION, CacheHeader, read_header, source_metadata, write_latents, write_text
 from dataset.cameras import camera_fingerprint, check_cameras, item_track
 from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
 from dataset.config import DatasetEntry
-from dataset.fingerprint import file_fingerprint, text_fingerprint
+from dataset.fingerprint import folder_fingerprint, text_fingerprint
 from dataset.frames import TARGET_FPS
+from dataset.jobs import CacheKind
 from dataset.names import (
+    EMPTY_TEXT_KEY,
     LatentName,
     camera_name,
     is_camera_name,
@@ -31,6 +36,7 @@ from dataset.sources import ItemGroup, MediaItem, shorten
 logger = get_logger("dataset")
 
 _RATE_TOLERANCE = 0.02
+_TEXT_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
     """Latents of clips and images, with the image-to-video condition beside them. Encoded from `DecodedClip`s.
 
     The encode callback returns for each clip a table with exactly the `tensors`: latents [16, f, h, w],
-    latents_image [20, f, h, w], clip [tokens, dim].
+    latents_image [20, f, h, w], clip [tokens, dim]; and of an item with control latents_control [16, f, h, w].
     """
 
     tensors: tuple[str, ...] = ("latents",)
@@ -53,22 +59,40 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
 
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[Clip]:
         """The clips of an item; a cache of the same file that `lies` there saves opening the medium."""
-        fingerprint = file_fingerprint(item.path)
+        fingerprint = folder_fingerprint(item.path)
         info = self._remembered(item, lying, fingerprint) or probe_item(item)
-        return [Clip(item, span, info, fingerprint) for span in spans_of(item.entry, info)]
+        return [Clip(item, span, info, fingerprint) for span in spans_of(item, info)]
 
     def _remembered(self, item: MediaItem, lying: Sequence[LatentName], fingerprint: str) -> VideoInfo | None:
         header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
-        known = header is not None and header.metadata.get("source_fingerprint") == fingerprint
-        return header.source_info if header is not None and known else None
+        if header is None or header.metadata.get("source_fingerprint") != fingerprint:
+            return None
+        return header.source_info if header.metadata.get("stated_fps") == _stated_fps(item) else None
 
     def is_fresh(self, job: Clip) -> bool:
         """True when the cache holds what this run would write; what musubi-tuner did not record is not compared."""
         header = _header_or_none(job.target)
         if header is None:
             return False
-        wanted = {"source_fingerprint": job.fingerprint, **self.encoders}
-        return is_cache_of(header, job.span, job.info.fps, self.tensors) and _agrees(header, wanted)
+        tensors = self.tensors_of(job.item)
+        return is_cache_of(header, job.span, job.info, tensors) and _agrees(header, self._made_from(job))
+
+    def tensors_of(self, item: MediaItem) -> tuple[str, ...]:
+        """What the caches of an item hold."""
+        return self.tensors if item.control is None else (*self.tensors, "latents_control")
+
+    def _made_from(self, job: Clip) -> dict[str, str]:
+        """Strings of the metadata by which a cache is known to be what this run would write."""
+        control, stated = job.item.control, _stated_fps(job.item)
+        return {
+            "source_fingerprint": job.fingerprint,
+            "crop": crop_text((job.info.width, job.info.height), job.span.size),
+            "mirrored": str(job.item.mirrored).lower(),
+            "encoding_version": ENCODING_VERSION,
+            **({} if stated is None else {"stated_fps": stated}),
+            **({} if control is None else {"control_fingerprint": folder_fingerprint(control)}),
+            **self.encoders,
+        }
 
     def review(self, jobs: Sequence[Clip]) -> None:
         """Warn of videos whose motion will be learnt at another speed than they have."""
@@ -84,21 +108,45 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         """Decode the clip."""
         return decode(job)
 
+    def load_bytes(self, job: Clip) -> int:
+        """Three bytes a pixel of the clip and of its control."""
+        width, height, frames = *job.span.size, len(job.span.indices)
+        return 3 * width * height * frames * (1 if job.item.control is None else 2)
+
     def write(self, job: Clip, result: Mapping[str, Tensor]) -> None:
         """Write the clip's cache."""
-        assert set(result) == set(self.tensors), (sorted(result), self.tensors)
+        wanted = self.tensors_of(job.item)
+        assert set(result) == set(wanted), (sorted(result), wanted)
         name = job.name
+        on_cpu = {name: tensor.to("cpu") for name, tensor in result.items()}
         extra = {
             **source_metadata(job.item.path, job.fingerprint, job.info),
-            **self.encoders,
+            **self._made_from(job),
             "start_frame": str(job.span.start),
             "frame_times": str(list(job.frame_times)),
         }
-        write_latents(job.target, result, width=name.width, height=name.height, frame_count=name.frames, extra=extra)
+        write_latents(job.target, on_cpu, width=name.width, height=name.height, frame_count=name.frames, extra=extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:
         """True for the file names this kind writes."""
         return parse_latent_name(name, entry.media) is not None
+
+    def medium_of(self, header: CacheHeader) -> str | None:
+        """The medium's file name, in a cache of ours."""
+        return header.metadata.get("source")
+
+
+@cache
+def crop_text(source: Resolution, target: Resolution) -> str:
+    """The part of the source picture that a clip shows: JSON [left, top, width, height], divided by its sides.
+
+    Args:
+        source: (width, height) of the medium.
+        target: (width, height) of the clip.
+    """
+    whole = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    fx, fy, cx, cy = after_resize_crop(whole, (source[1], source[0]), (target[1], target[0])).tolist()
+    return str([round(number, 6) + 0.0 for number in (-cx / fx, -cy / fy, 1 / fx, 1 / fy)])
 
 
 @dataclass(frozen=True)
@@ -109,11 +157,13 @@ class ItemJob:
     target: Path
     fingerprint: str
     """Of all that the cache is made from."""
+    length: int = 0
+    """Of the caption, as `TextCaching.count_tokens` counts; 0 for a camera."""
 
     @property
-    def bucket(self) -> tuple[int, ...]:
-        """All of them can be encoded together."""
-        return ()
+    def bucket(self) -> int:
+        """Texts of one length are encoded together: padded to a longer one, T5 gives slightly other numbers."""
+        return self.length
 
 
 @dataclass(frozen=True)
@@ -122,7 +172,16 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     encoders: Mapping[str, str] = field(default_factory=dict)
     """Identity of the text encoder, {"t5": ...}."""
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] = lambda captions: [len(caption) for caption in captions]
+    """Lengths by which captions are put together; called once, and only when there is something to encode."""
     label: ClassVar[str] = "text"
+
+    def extra_items(self, group: ItemGroup) -> list[MediaItem]:
+        """The empty caption, where the data set drops captions in training."""
+        if group.entry.caption_dropout_rate == 0:
+            return []
+        empty = MediaItem(EMPTY_TEXT_KEY, Path(EMPTY_TEXT_KEY), "", None, group.entry, group.entry.where)
+        return [empty]
 
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
         """One cache per item."""
@@ -131,8 +190,23 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
     def is_fresh(self, job: ItemJob) -> bool:
         """True when the cache was made from this caption by this encoder."""
         header = _header_or_none(job.target)
-        wanted = {"caption1": job.item.caption, **self.encoders}
+        wanted = {"caption1": job.item.caption, "encoding_version": ENCODING_VERSION, **self.encoders}
         return header is not None and "t5" in header.keys and _agrees(header, wanted)
+
+    def arrange(self, jobs: Sequence[ItemJob]) -> list[ItemJob]:
+        """The longest captions first, equal ones beside each other."""
+        captions = sorted({job.item.caption for job in jobs})
+        lengths = dict(zip(captions, self.count_tokens(captions), strict=True))
+        counted = [replace(job, length=lengths[job.item.caption]) for job in jobs]
+        return sorted(counted, key=lambda job: (-job.length, job.item.caption, job.target.name))
+
+    def batch_limit(self, entry: DatasetEntry) -> int:
+        """A batch of texts takes little memory, so it need not be as small as one of clips."""
+        return max(entry.batch_size, _TEXT_BATCH)
+
+    def content(self, job: ItemJob) -> Hashable:
+        """Equal captions are encoded once."""
+        return job.item.caption
 
     def load(self, job: ItemJob) -> ItemJob:
         """The caption is there already."""
@@ -140,11 +214,16 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     def write(self, job: ItemJob, result: Tensor) -> None:
         """Write the item's cache."""
-        write_text(job.target, result, job.item.caption, {"source": job.item.path.name, **self.encoders})
+        extra = {"source": job.item.path.name, "encoding_version": ENCODING_VERSION, **self.encoders}
+        write_text(job.target, result.to("cpu"), job.item.caption, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:
         """True for the file names this kind writes."""
         return is_text_name(name)
+
+    def medium_of(self, header: CacheHeader) -> str | None:
+        """The medium's file name, in a cache of ours."""
+        return header.metadata.get("source")
 
 
 @dataclass(frozen=True)
@@ -162,7 +241,9 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
         """One cache per item."""
         camera = item.caption if item.camera_file is None else camera_fingerprint(item.camera_file)
-        made_from = text_fingerprint(file_fingerprint(item.path), camera, repr(self.lens))
+        parts = [folder_fingerprint(item.path), camera, repr(self.lens), *(["mirrored"] if item.mirrored else [])]
+        stated = _stated_fps(item)
+        made_from = text_fingerprint(*parts, *([] if stated is None else [f"fps {stated}"]))
         return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
 
     def is_fresh(self, job: ItemJob) -> bool:
@@ -181,7 +262,7 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
     def write(self, job: ItemJob, result: tuple[CameraTrack, VideoInfo]) -> None:
         """Write the item's cache."""
         track, info = result
-        extra = source_metadata(job.item.path, file_fingerprint(job.item.path), info)
+        extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
         extra["source"] = "caption" if job.item.camera_file is None else "file"
         extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
         track.save(job.target, extra)
@@ -189,6 +270,10 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
     def owns(self, name: str, entry: DatasetEntry) -> bool:
         """True for the file names this kind writes."""
         return is_camera_name(name)
+
+    def medium_of(self, header: CacheHeader) -> str | None:
+        """The medium's file name."""
+        return header.metadata.get("medium")
 
 
 def _header_or_none(path: Path) -> CacheHeader | None:
@@ -200,6 +285,13 @@ def _header_or_none(path: Path) -> CacheHeader | None:
     except ValueError as error:
         logger.warning(f"{error}; it is made again")
         return None
+
+
+def _stated_fps(item: MediaItem) -> str | None:
+    """The rate that was given for a medium, whatever its file says; a folder of images runs at that of its data set."""
+    if item.fps is None and item.path.is_dir() and isinstance(item.entry.source_fps, float):
+        return repr(item.entry.source_fps)
+    return None if item.fps is None else repr(item.fps)
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:

@@ -4,8 +4,10 @@
     STEM_PPPPP-FFF_WWWWxHHHH_wan.safetensors    latents of a clip (start, frames, size in the bucket)
     STEM_wan_te.safetensors                     text
     STEM_wan_camera.safetensors                 camera (ours)
+    ~empty_wan_te.safetensors                   text of the empty caption (ours), for caption_dropout_rate
 
-STEM is the medium's file name without its suffix and may hold anything, underscores too.
+STEM is the item's key (`dataset.sources.MediaItem.key`): the medium's file name without its suffix, which may hold
+anything, underscores too, and after it "~" and what tells it from others (`STEM~0a1b2c3d`, `STEM~mirrored`).
 """
 
 import re
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset.config import Media
+
+EMPTY_TEXT_KEY = "~empty"
+"""The key under which the encoding of the empty caption is cached, for caption dropout; no medium has it."""
 
 _TEXT_END = "_wan_te.safetensors"
 _CAMERA_END = "_wan_camera.safetensors"

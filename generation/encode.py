@@ -8,7 +8,13 @@ from torch import Tensor
 
 from common.precision import compute_dtype
 from generation.pictures import Pictures
-from wan.conditioning import VideoEncoder, control_condition, end_image_condition, image_condition
+from wan.conditioning import (
+    VideoEncoder,
+    absent_clip_features,
+    control_condition,
+    end_image_condition,
+    image_condition,
+)
 from wan.config import TEMPORAL_STRIDE, T5Config, TaskConfig
 from wan.loading import load_clip, load_t5
 from wan.pixels import to_tensor
@@ -52,13 +58,13 @@ def encode_images(task: TaskConfig, pictures: Pictures, path: str | Path, device
 
     Returns:
         [1, tokens, dim] of the first frame; [2, tokens, dim] of first and last frame for a first-and-last-frame DiT;
-        zeros where a Fun-Control DiT has no first frame (as VideoX-Fun's pipeline gives it); None without image
-        cross-attention. An end image that the model was not trained for is not shown to it.
+        one of zeros where a Fun-Control DiT has no first frame; None without image cross-attention. An end image that
+        the model was not trained for is not shown to it.
     """
     if task.clip is None:
         return None
     if pictures.first is None:
-        return torch.zeros(1, task.clip.tokens, task.clip.dim, device=device)
+        return absent_clip_features(task.dit, 1, device)
     images = [pictures.first]
     if task.needs_last_frame and pictures.last is not None:
         images.append(pictures.last)

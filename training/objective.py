@@ -1,7 +1,7 @@
 """From a batch to a loss: where the DiT is called in training."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataset.batch import Batch
 from training.config import TrainingConfig
@@ -14,6 +14,8 @@ from training.flow_matching import (
     velocity_target,
 )
 from training.order import derived_seed
+from wan.conditioning import absent_clip_features, cached_condition
+from wan.model import WanModel
 
 _DROPOUT = 0
 
@@ -47,7 +49,7 @@ def draw_camera_gain(chance: float, clips: int, seed: int) -> Tensor | None:
 
 
 def batch_loss(
-    dit: nn.Module,
+    dit: WanModel,
     batch: Batch,
     sigmas: Tensor,
     noise: Tensor,
@@ -67,13 +69,16 @@ def batch_loss(
     Returns:
         A float32 scalar.
     """
+    latents, clip = batch["latents"], batch["clip"]
+    if clip is None and dit.config.reads_control:
+        clip = absent_clip_features(dit.config, latents.shape[0], latents.device)
     velocity = dit(
-        noisy_latents(batch["latents"], noise, sigmas),
+        noisy_latents(latents, noise, sigmas),
         timesteps_of(sigmas),
         batch["t5"],
-        clip_features=batch["clip"],
-        image_condition=batch["latents_image"],
+        clip_features=clip,
+        image_condition=cached_condition(dit.config, batch["latents_image"], batch["control"]),
         camera=batch["camera"] if with_camera else None,
         camera_gain=camera_gain,
     )
-    return velocity_loss(velocity, velocity_target(batch["latents"], noise))
+    return velocity_loss(velocity, velocity_target(latents, noise))

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wan.config import MASK_CHANNELS, TEMPORAL_STRIDE
+from wan.config import MASK_CHANNELS, TEMPORAL_STRIDE, DiTConfig
 
 
 class VideoEncoder(Protocol):
@@ -106,12 +106,61 @@ def control_condition(vae: VideoEncoder, control: Tensor, first_frame: Tensor | 
     """
     if control.ndim != 5 or control.shape[1] != 3:
         raise ValueError(f"control {list(control.shape)}: expected [B, 3, F, H, W]")
-    latent = vae.encode(control)
-    image = torch.zeros_like(latent)
     if first_frame is not None:
         _check_same_shape(first_frame, control[:, :, 0], "first frame")
-        image[:, :, :1] = vae.encode(first_frame[:, :, None])
-    return torch.cat([latent, image], dim=1)
+    latent = vae.encode(control)
+    return control_channels(latent, None if first_frame is None else vae.encode(first_frame[:, :, None]))
+
+
+def control_channels(control: Tensor, first_frame: Tensor | None = None) -> Tensor:
+    """What a Fun-Control DiT reads beside the latent, from latents.
+
+    Args:
+        control: latent of the control video [B, 16, f, h, w].
+        first_frame: latent of the first frame [B, 16, 1, h, w], if the DiT is told of it.
+
+    Returns:
+        [B, 32, f, h, w]: control, then zeros with the first frame at their beginning.
+    """
+    image = torch.zeros_like(control)
+    if first_frame is not None:
+        image[:, :, :1] = first_frame
+    return torch.cat([control, image], dim=1)
+
+
+def cached_condition(config: DiTConfig, latents_image: Tensor | None, control: Tensor | None) -> Tensor | None:
+    """What a DiT reads beside the latent, from the tensors of caches: what the functions above make of pictures.
+
+    Args:
+        config: of the DiT.
+        latents_image: `image_condition` [B, 20, f, h, w] of the clip's first frame, where the cache has it. A
+            Fun-Control DiT is given the first latent frame of it alone, which the causal VAE makes of the first video
+            frame alone.
+        control: latent of the control video [B, 16, f, h, w], where the cache has it.
+
+    Returns:
+        [B, condition channels, f, h, w], or None for a DiT that reads none.
+
+    Raises:
+        ValueError: a Fun-Control DiT has no control.
+    """
+    if not config.reads_control:
+        return latents_image
+    if control is None:
+        raise ValueError("this Fun-Control DiT needs the latent of a control video; got none")
+    first = None if latents_image is None else latents_image[:, MASK_CHANNELS:, :1]
+    return control_channels(control, first)
+
+
+def absent_clip_features(config: DiTConfig, batch: int, device: torch.device) -> Tensor:
+    """CLIP tokens of no image, for a DiT that looks at some: zeros [B, 1, image_dim].
+
+    A single one, since attention over any number of equal tokens gives what it gives over one.
+
+    Source: aigc-apps/VideoX-Fun `videox_fun/pipeline/pipeline_wan_fun_control.py`, which has 257 of them.
+    """
+    assert config.image_dim is not None, "this DiT looks at no image tokens"
+    return torch.zeros(batch, 1, config.image_dim, device=device)
 
 
 def _check_image(image: Tensor) -> None:

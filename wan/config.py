@@ -164,8 +164,14 @@ class TaskConfig:
 
     @property
     def needs_control(self) -> bool:
-        """Whether the DiT is a Fun-Control one, which reads a control latent and an image latent, and no mask."""
-        return self.dit.condition_channels == 2 * self.vae.z_dim
+        """Whether the DiT is a Fun-Control one (`DiTConfig.reads_control`)."""
+        return self.dit.reads_control
+
+    @property
+    def cached_tensors(self) -> tuple[str, ...]:
+        """What a latent cache must hold to train this task; a first frame that is optional is not trained with."""
+        image = ("latents_image", "clip") if self.first_frame == "needed" else ()
+        return ("latents", *image, *(("latents_control",) if self.needs_control else ()))
 
     def flow_shift_for(self, height: int, width: int) -> float:
         """Default shift of the sigmas for a video of this size in pixels."""
@@ -291,7 +297,5 @@ WAN_CONFIGS: dict[str, TaskConfig] = {
 }
 """Every task users type at `--task`."""
 
-TRAINABLE_TASKS = tuple(
-    task for task, config in WAN_CONFIGS.items() if not (config.needs_last_frame or config.needs_control)
-)
-"""Tasks whose caches can be made and that can be trained: text, or text and a first frame."""
+TRAINABLE_TASKS = tuple(task for task, config in WAN_CONFIGS.items() if not config.needs_last_frame)
+"""Tasks whose caches can be made and that can be trained: all but those that are shown a last frame."""

@@ -87,6 +87,11 @@ class DiTConfig:
         """Channels of the image condition that follows the noisy latent (0 for text-to-video)."""
         return self.in_dim - self.out_dim
 
+    @property
+    def reads_control(self) -> bool:
+        """Whether it is a Fun-Control one, which reads a control latent and an image latent, and no mask."""
+        return self.condition_channels == 2 * self.out_dim
+
 
 @dataclass(frozen=True)
 class VAEConfig:

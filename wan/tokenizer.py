@@ -84,11 +84,18 @@ class Tokenizer:
 
     def __call__(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token numbers of each prompt, after the clean-up, without padding."""
-        encoded = self._tokenizer.encode_batch([clean_prompt(prompt) for prompt in prompts])
+        encoded = self._encode(prompts)
         for prompt, item in zip(prompts, encoded, strict=True):
             if item.overflowing:
                 log.warning("only the first %d tokens of a text are read: %.60s...", len(item.ids), prompt)
         return [item.ids for item in encoded]
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt, as many as a call gives; nothing is said of those that are cut."""
+        return [len(item.ids) for item in self._encode(prompts)]
+
+    def _encode(self, prompts: Sequence[str]) -> list[tokenizers.Encoding]:
+        return self._tokenizer.encode_batch([clean_prompt(prompt) for prompt in prompts])
 
 
 def find_tokenizer(

@@ -1,9 +1,14 @@
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from common.files import atomic_path, require_file, require_seekable, require_writable
+from common.files import atomic_path, remove_leftovers, require_file, require_seekable, require_writable
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_finished_file_takes_the_name(tmp_path):
@@ -78,3 +83,39 @@ def test_an_error_of_the_disk_names_the_file_that_the_user_knows(tmp_path, error
 def test_a_folder_that_takes_no_files_is_told_by_the_name_of_the_file():
     with pytest.raises(OSError, match=r"/proc/x\.txt"), atomic_path("/proc/x.txt"):
         pass
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    code = (
+        "import sys; from common.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]): print(1, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "half.safetensors")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None and child.stdout.read(1) == b"1"
+        (left,) = tmp_path.iterdir()
+        assert remove_leftovers(tmp_path) == [], "its process is still there"
+        child.kill()
+    for name in ("a.safetensors", ".hidden.safetensors", ".git", f".a.{os.getpid()}-x.safetensors"):
+        (tmp_path / name).touch()
+    with atomic_path(tmp_path / "now.safetensors"):
+        assert remove_leftovers(tmp_path) == [left.name]
+    assert len(list(tmp_path.iterdir())) == 5
+    assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_a_leftover_of_another_machine_is_removed_when_it_is_a_day_old(tmp_path):
+    left = tmp_path / ".half.1-00000000.abcdefgh.safetensors"
+    left.touch()
+    assert remove_leftovers(tmp_path) == []
+    day_ago = left.stat().st_mtime - 25 * 3600
+    os.utime(left, (day_ago, day_ago))
+    assert remove_leftovers(tmp_path) == [left.name]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "漢", "🎥"])
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path, letter):
+    stem = letter * ((255 - len(".safetensors")) // len(letter.encode()))
+    with atomic_path(tmp_path / f"{stem}.safetensors") as temporary:
+        temporary.write_text("whole")
+    assert [path.stem for path in tmp_path.iterdir()] == [stem]

@@ -88,7 +88,7 @@ def test_picked_frames_are_the_ones_named(tmp_path, ramp):
     write_video(tmp_path / "a.mp4", ramp, fps=16)
     picked = list(pick_frames(tmp_path / "a.mp4", [1, 4, 8]))
     assert [round(float(frame.mean()) / 20) for frame in picked] == [1, 4, 8]
-    with pytest.raises(ValueError, match=r"a\.mp4: ends before frame 9; only 1"):
+    with pytest.raises(ValueError, match=r"a\.mp4: ends before frame 9; it has 9"):
         list(pick_frames(tmp_path / "a.mp4", [2, 9]))
 
 

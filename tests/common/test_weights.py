@@ -90,3 +90,18 @@ def test_names_of_a_hostile_file_stay_on_one_line_and_short():
     misfit = str(compare_tensors({}, {"a\nerror: b" + "k" * 1000: torch.ones(1)}))
     assert "\n" not in misfit and len(misfit) < 300
     assert printable("red \x1b[31m") == "red \\x1b[31m" and printable("é\n漢") == "é\n漢"
+
+
+def test_the_same_tensors_and_metadata_give_the_same_bytes(tmp_path):
+    """The library writes metadata in an order that it draws anew every time."""
+    names = [f"k{index}" for index in range(12)] + ['a "quoted" \\ name', "é漢", "line\nbreak\x01"]
+    tensors = {"b": torch.randn(3), "a": torch.zeros(2, dtype=torch.bfloat16)}
+    written = set()
+    for order in (names, names[::-1], sorted(names)):
+        write_tensors(tmp_path / "a.safetensors", tensors, {name: name * 2 for name in order})
+        written.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(written) == 1
+    assert read_metadata(tmp_path / "a.safetensors") == {name: name * 2 for name in names}
+    assert torch.equal(read_tensors(tmp_path / "a.safetensors")["b"], tensors["b"])
+    write_tensors(tmp_path / "b.safetensors", tensors)
+    assert read_metadata(tmp_path / "b.safetensors") == {}

@@ -56,6 +56,12 @@ def encode_text(jobs):
     return [torch.full((len(job.item.caption.split()), 6), 0.5, dtype=torch.bfloat16) for job in jobs]
 
 
+def _allowed(options):
+    """`keep_cache` in the words of `run_caching`."""
+    keep = options.pop("keep_cache", False)
+    return {**({"pruning": "none"} if keep else {}), **options}
+
+
 class Project:
     """A folder with a dataset file, media and caches."""
 
@@ -93,17 +99,21 @@ class Project:
     def caches(self, pattern="*"):
         return sorted(path.name for path in (self.root / "cache").glob(pattern))
 
-    def cache_latents(self, encode=encode_latents, skip_existing=False, kind=None, **options):
-        plan = plan_caching(self.groups, kind or LatentCaching(I2V), skip_existing=skip_existing, num_workers=2)
-        return run_caching(plan, encode, num_workers=2, **options)
+    def cache_latents(self, encode=encode_latents, skip_existing=False, kind=None, batch_size=None, **options):
+        plan = plan_caching(
+            self.groups, kind or LatentCaching(I2V), skip_existing=skip_existing, batch_size=batch_size, num_workers=2
+        )
+        return run_caching(plan, encode, num_workers=2, **_allowed(options))
 
-    def cache_text(self, skip_existing=False, **options):
+    def cache_text(self, encode=encode_text, skip_existing=False, **options):
         plan = plan_caching(self.groups, TextCaching({"t5": "t5 bf16"}), skip_existing=skip_existing)
-        return run_caching(plan, encode_text, **options)
+        return run_caching(plan, encode, **_allowed(options))
 
     def cache_cameras(self, skip_existing=False, lens=60.0, **options):
         kind = CameraCaching(lens)
-        return run_caching(plan_caching(self.groups, kind, skip_existing=skip_existing), kind.tracks, **options)
+        return run_caching(
+            plan_caching(self.groups, kind, skip_existing=skip_existing), kind.tracks, **_allowed(options)
+        )
 
     def cache_all(self):
         self.cache_latents()
@@ -111,5 +121,5 @@ class Project:
         self.cache_cameras()
         return self
 
-    def training_set(self, tensors=I2V, camera=True):
-        return load_training_set(self.config, tensors=tensors, camera=camera)
+    def training_set(self, tensors=I2V, camera=True, **options):
+        return load_training_set(self.config, tensors=tensors, camera=camera, **options)

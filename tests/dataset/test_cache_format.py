@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from common.weights import read_metadata, read_tensors, write_tensors
-from dataset.cache import plain_name, read_cache, read_camera, read_header, write_latents, write_text
+from dataset.cache import plain_name, read_cache, read_camera, read_header, refuse_not_finite, write_latents, write_text
 from dataset.names import (
     LatentName,
     camera_name,
@@ -126,6 +128,24 @@ def test_of_several_precisions_the_finest_is_taken(tmp_path):
     )
     file = (tmp_path / "a").rename(tmp_path / "a.safetensors")
     assert read_header(file).keys["t5"] == "varlen_t5_float32"
+
+
+@given(
+    st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]),
+    st.lists(st.tuples(st.integers(0, 99), st.sampled_from([float("nan"), float("inf"), float("-inf")])), max_size=3),
+    st.sampled_from([0.0, 1.0, 6e4]),
+)
+def test_a_bad_number_is_found_wherever_it_is_and_large_ones_are_not_bad(dtype, bad, value):
+    tensor = torch.full((100,), value, dtype=dtype)
+    # the sum of these is infinite, none of them is
+    tensor = torch.where(tensor > 1, torch.finfo(dtype).max, tensor).to(dtype)
+    for place, number in bad:
+        tensor[place] = number
+    if not bad:
+        refuse_not_finite(Path("x"), {"latents": tensor}, "")
+        return
+    with pytest.raises(ValueError, match="x: the tensor 'latents' holds NaN or infinity"):
+        refuse_not_finite(Path("x"), {"latents": tensor}, "")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -1,18 +1,22 @@
 import json
 import logging
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dataset.kinds
 from camera.language import parse
 from camera.trajectory import compile as compile_moves
 from common.weights import read_metadata, read_tensors, write_tensors
 from dataset.cache import read_cache, read_camera, read_header
-from dataset.caching import loaded_batches, plan_caching
-from dataset.kinds import LatentCaching
-from tests.dataset.helpers import I2V, camera_caption, encode_latents, make_image, make_video
+from dataset.caching import plan_caching, run_caching
+from dataset.kinds import LatentCaching, TextCaching, crop_text
+from tests.dataset.helpers import I2V, camera_caption, encode_latents, encode_text, make_image, make_video
 
 
 @pytest.fixture
@@ -93,10 +97,10 @@ def test_media_of_other_shapes_are_scaled_and_cropped(project):
     toml = "[[datasets]]\nvideo_jsonl_file='meta.jsonl'\ncache_directory='cache'\nresolution=[64,64]\ntarget_frames=[5]"
     project.write(toml, {"video_path": "videos/tall.mp4", "caption": "x"})
     (plan,) = [plan_caching(project.groups, LatentCaching(), skip_existing=False)]
-    ((jobs, loaded),) = list(loaded_batches(plan))
-    width, height = jobs[0].span.size
-    assert (width, height) == (48, 80)
-    assert loaded[0].frames.shape == (5, 80, 48, 3) and loaded[0].frames.dtype == np.uint8
+    (job,) = plan.todo
+    loaded = plan.kind.load(job)
+    assert job.span.size == (48, 80)
+    assert loaded.frames.shape == (5, 80, 48, 3) and loaded.frames.dtype == np.uint8
 
 
 def test_images_carry_their_original_size_in_the_name(project):
@@ -205,33 +209,60 @@ def test_a_damaged_cache_is_made_again(project, caplog):
     read_header(file)
 
 
-def test_stale_caches_are_pruned_and_only_those_of_the_kind(project):
+def test_only_our_own_outdated_caches_are_deleted_unless_asked(project, caplog):
     project.videos([camera_caption(), camera_caption()]).cache_all()
     cache = project.root / "cache"
-    stale = {
-        "gone_00000-005_0064x0048_wan.safetensors",
-        "v0_00005-005_0064x0048_wan.safetensors",
-        "gone_wan_te.safetensors",
-        "gone_wan_camera.safetensors",
-    }
-    foreign = {
-        "notes.txt",
-        "lora_wan.safetensors",
-        "gone_0064x0048_hv.safetensors",
-        "picture_0064x0048_wan.safetensors",
-    }
-    for name in stale | foreign:
+    kinds = ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera")
+    own = {cache / "v0_00005-005_0064x0048_wan.safetensors"}
+    own |= {cache / f"v0~0123abcd{kind}.safetensors" for kind in kinds}
+    foreign = {cache / f"gone{kind}.safetensors" for kind in kinds}
+    musubis = cache / "v1_00005-005_0064x0048_wan.safetensors"
+    others = {"notes.txt", "lora_wan.safetensors", "gone_0064x0048_hv.safetensors", "picture_0064x0048_wan.safetensors"}
+    for path in own:
+        suffix = next(kind for kind in kinds if path.stem.endswith(kind[-6:]))
+        shutil.copy(cache / f"v0{suffix}.safetensors", path)
+    for path in foreign:
+        path.write_bytes(b"x")
+    write_tensors(musubis, {"latents_2x6x8_bfloat16": torch.zeros(16, 2, 6, 8)}, {"architecture": "wan"})
+    foreign.add(musubis)
+    for name in others:
         (cache / name).write_bytes(b"x")
-    before = set(project.caches())
-    project.cache_latents(skip_existing=True, keep_cache=True)
-    assert set(project.caches()) == before
+    whole = set(cache.iterdir())
+
+    def cache_all(**options):
+        project.cache_latents(skip_existing=True, **options)
+        project.cache_text(skip_existing=True, **options)
+        project.cache_cameras(skip_existing=True, **options)
+        return set(cache.iterdir())
+
+    assert cache_all(pruning="none") == whole
+    with caplog.at_level(logging.WARNING, "omnicam"):
+        assert cache_all() == whole - own
+    for path in foreign:
+        assert path.name in caplog.text
+    assert "--prune_foreign" in caplog.text
+    assert cache_all(pruning="foreign") == whole - own - foreign
+
+
+def test_a_cache_that_appears_or_changes_during_a_run_is_nobodys_to_prune(project):
+    project.videos(["x"])
+    project.cache_latents()
+    cache = project.root / "cache"
+    made = cache / project.caches()[0]
+    before, during = (cache / f"v0_{start:05d}-005_0064x0048_wan.safetensors" for start in (5, 6))
+    shutil.copy(made, before)
+
+    def encode(clips):
+        # what another run of other settings would do meanwhile
+        before.unlink()
+        shutil.copy(made, before)
+        shutil.copy(made, during)
+        return encode_latents(clips)
+
+    assert project.cache_latents(encode) == 1
+    assert before.exists() and during.exists()
     project.cache_latents(skip_existing=True)
-    assert before - set(project.caches()) == {name for name in stale if name.endswith("0048_wan.safetensors")}
-    project.cache_text(skip_existing=True)
-    project.cache_cameras(skip_existing=True)
-    assert set(project.caches()) & stale == set()
-    assert foreign <= set(project.caches())
-    assert len(project.caches()) == 6 + len(foreign)
+    assert project.caches() == [made.name]
 
 
 def test_nan_from_an_encoder_is_refused_by_name(project):
@@ -275,6 +306,81 @@ def test_text_is_one_cache_per_item(project):
     project.cache_text()
     assert project.caches() == ["v0_wan_te.safetensors", "v1_wan_te.safetensors"]
     assert read_cache(project.root / "cache" / "v0_wan_te.safetensors", ("t5",))[1]["t5"].shape == (2, 6)
+
+
+def test_equal_captions_are_encoded_once_and_the_longest_first(project):
+    project.videos(["a dog", "longer text", "a dog", "a cat", "a dog"])
+    seen = []
+
+    def encode(jobs):
+        seen.append([job.item.caption for job in jobs])
+        return encode_text(jobs)
+
+    assert project.cache_text(encode) == 5
+    assert seen == [["longer text"], ["a cat", "a dog"]]
+    tensors = [read_cache(project.root / "cache" / f"v{i}_wan_te.safetensors", ("t5",)) for i in (0, 2, 4)]
+    assert all(torch.equal(tensor["t5"], tensors[0][1]["t5"]) for _, tensor in tensors)
+    assert [header.metadata["source"] for header, _ in tensors] == ["v0.mp4", "v2.mp4", "v4.mp4"]
+
+
+def test_the_empty_caption_is_cached_where_captions_are_dropped(project):
+    project.videos(["a dog"])
+    project.cache_text()
+    assert project.caches() == ["v0_wan_te.safetensors"]
+    groups = [
+        replace(group, entry=entry, items=tuple(replace(item, entry=entry) for item in group.items))
+        for group in project.groups
+        for entry in [replace(group.entry, caption_dropout_rate=0.1)]
+    ]
+
+    def cache(groups):
+        return run_caching(plan_caching(groups, TextCaching({"t5": "t5 bf16"}), skip_existing=True), encode_text)
+
+    assert cache(groups) == 1 and cache(groups) == 0
+    header = read_header(project.root / "cache" / "~empty_wan_te.safetensors")
+    assert header.metadata["caption1"] == "" and "t5" in header.keys
+    cache(project.groups)
+    assert project.caches() == ["v0_wan_te.safetensors"], "it is ours, and wanted no more"
+
+
+def test_control_is_cached_beside_the_clip_and_known_by_its_content(project):
+    project.videos(["x"])
+    control = make_video(project.root / "control.mp4", seed=3)
+    groups = [
+        replace(group, items=tuple(replace(item, control=control) for item in group.items)) for group in project.groups
+    ]
+    kind = LatentCaching(I2V)
+
+    def cache():
+        plan = plan_caching(groups, kind, skip_existing=True)
+        return run_caching(
+            plan, lambda clips: [{**r, "latents_control": r["latents"] * 2} for r in encode_latents(clips)]
+        )
+
+    project.cache_latents()
+    assert cache() == 1, "the cache without control is not enough"
+    header, tensors = read_cache(project.root / "cache" / project.caches()[0], ("latents", "latents_control"))
+    assert header.keys["latents_control"] == "latents_control_2x6x8_bfloat16"
+    assert torch.equal(tensors["latents_control"], tensors["latents"] * 2)
+    assert cache() == 0
+    make_video(control, seed=4)
+    assert cache() == 1
+
+
+@given(
+    st.tuples(st.integers(64, 4000), st.integers(64, 4000)),
+    st.tuples(st.sampled_from([64, 480, 832]), st.sampled_from([64, 480, 832])),
+)
+def test_the_crop_is_a_centred_part_of_the_source_with_the_clips_shape(source, target):
+    left, top, width, height = json.loads(crop_text(source, target))
+    assert 0 <= left < 1 and 0 <= top < 1 and max(width, height) == 1
+    assert left + width <= 1 + 1e-5 and top + height <= 1 + 1e-5
+    pixels = width * source[0], height * source[1]
+    # the scaled sides are whole pixels
+    assert pixels[0] / pixels[1] == pytest.approx(target[0] / target[1], rel=1 / min(target))
+    # and so is the crop's offset
+    assert left + width / 2 == pytest.approx(0.5, abs=1 / target[0])
+    assert top + height / 2 == pytest.approx(0.5, abs=1 / target[1])
 
 
 def test_cameras_are_compiled_on_the_videos_own_frames(project):

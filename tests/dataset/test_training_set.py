@@ -188,22 +188,55 @@ def test_missing_caches_are_listed_with_their_commands(project):
     (cache / "v0_00000-005_0064x0048_wan.safetensors").unlink()
     (cache / "v1_wan_te.safetensors").unlink()
     (cache / "v2_wan_camera.safetensors").unlink()
-    with pytest.raises(ValueError) as error:
-        project.training_set()
-    text = str(error.value)
-    for name, script, held in (
-        ("v0.mp4", "wan_cache_latents.py", "latents, latents_image, clip"),
-        ("v1.mp4", "wan_cache_text_encoder_outputs.py", "text caches of 1 of 3"),
-        ("v2.mp4", "wan_cache_camera_encoder_outputs.py", "camera caches of 1 of 3"),
-    ):
-        assert name in text and f"python {script} --dataset_config {project.toml}" in text and held in text
-    assert "camera" not in "".join(_lines_of(project))
+    assert _lines_of(project, task="i2v-14B") == [
+        f"  python wan_cache_latents.py --dataset_config {project.toml} --task i2v-14B --skip_existing",
+        "    latent caches of 1 of 3 items are missing: v0.mp4",
+        f"  python wan_cache_text_encoder_outputs.py --dataset_config {project.toml} --task i2v-14B --skip_existing",
+        "    text caches of 1 of 3 items are missing: v1.mp4",
+        f"  python wan_cache_camera_encoder_outputs.py --dataset_config {project.toml} --skip_existing",
+        "    camera caches of 1 of 3 items are missing: v2.mp4",
+        "    (or train without cameras: --no_camera)",
+    ]
+    assert "camera" not in "".join(_lines_of(project, camera=False))
 
 
-def _lines_of(project):
+def _lines_of(project, **options):
     with pytest.raises(ValueError) as error:
-        project.training_set(camera=False)
-    return [line for line in str(error.value).splitlines() if "python" in line]
+        project.training_set(**options)
+    first, *lines = str(error.value).splitlines()
+    assert first.startswith(f"{project.toml}: ")
+    return lines
+
+
+def test_why_caches_do_not_count_is_said(project):
+    project.videos([camera_caption()] * 13, entry="target_frames = [5]").cache_all()
+    cache = project.root / "cache"
+    for number in range(11):
+        (cache / f"v{number}_wan_te.safetensors").unlink()
+    latents = [cache / f"v{number}_00000-005_0064x0048_wan.safetensors" for number in range(4)]
+    latents[0].write_bytes(b"{")
+    write_tensors(latents[1], read_tensors(latents[1]), read_metadata(latents[1]) | {"format_version": "2.0.0"})
+    tensors = {key: value for key, value in read_tensors(latents[2]).items() if not key.startswith("clip")}
+    write_tensors(latents[2], tensors, read_metadata(latents[2]))
+    write_tensors(latents[3], read_tensors(latents[3]), read_metadata(latents[3]) | {"frame_times": "[0, 1, 2, 3, 4]"})
+    lines = [line.strip() for line in _lines_of(project) if "python" not in line]
+    assert lines == [
+        "latent caches of 1 of 13 items cannot be read: v0.mp4",
+        "latent caches of 1 of 13 items are of another program or version of the format: v1.mp4",
+        "latent caches of 1 of 13 items do not hold all of latents, latents_image, clip: v2.mp4",
+        "latent caches of 1 of 13 items are out of date (the dataset file now asks for other frames, another size or "
+        "another caption): v3.mp4",
+        "text caches of 11 of 13 items are missing: " + ", ".join(f"v{n}.mp4" for n in range(10)) + " and 1 more",
+    ]
+
+
+def test_a_camera_of_another_version_of_the_video_is_out_of_date(project):
+    project.videos([camera_caption()], frames=12).cache_all()
+    make_video(project.root / "videos" / "v0.mp4", frames=10, seed=5)
+    project.cache_latents()
+    assert "camera caches of 1 of 1 items are out of date" in "".join(_lines_of(project))
+    project.cache_cameras(skip_existing=True)
+    assert len(project.training_set()) == 1
 
 
 def test_an_interrupted_cache_of_a_video_is_incomplete(project):

@@ -41,17 +41,17 @@ def test_skip_existing_encodes_nothing_and_a_lost_file_comes_back(world, monkeyp
 
 
 def test_interrupted_caching_resumes_and_leaves_no_half_file(world, monkeypatch):
-    import wan_cache_latents
+    from wan import clip_latents
 
-    real, calls = wan_cache_latents.encode_clips, []
+    real, calls = clip_latents.encode_pictures, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(wan_cache_latents, "encode_clips", interrupted)
+    monkeypatch.setattr(clip_latents, "encode_pictures", interrupted)
     assert world.call("wan_cache_latents") == 130
     written = sorted(world.cache.glob("*_wan.safetensors"))
     assert len(written) == 2 and not list(world.cache.glob(".*"))
@@ -61,14 +61,18 @@ def test_interrupted_caching_resumes_and_leaves_no_half_file(world, monkeypatch)
     assert [path.stat().st_mtime_ns for path in written] == times
 
 
-def test_a_stale_cache_is_pruned_and_others_are_left_alone(world):
+def test_an_outdated_cache_is_pruned_and_a_foreign_one_when_asked(world):
     world.cache_all()
     for name in ("gone_00000-005_0048x0032_wan.safetensors", "gone_wan_te.safetensors", "gone_wan_camera.safetensors"):
-        (world.cache / name).write_bytes(b"stale")
+        (world.cache / name).write_bytes(b"foreign")
     (world.cache / "notes.safetensors").write_bytes(b"mine")
+    outdated = world.cache / "my_test_00004-005_0048x0032_wan.safetensors"
+    outdated.write_bytes((world.cache / "my_test_00000-005_0048x0032_wan.safetensors").read_bytes())
     world.cache_all("--skip_existing", "--keep_cache")
-    assert len(list(world.cache.glob("gone_*"))) == 3
+    assert outdated.exists()
     world.cache_all("--skip_existing")
+    assert len(list(world.cache.glob("gone_*"))) == 3 and not outdated.exists()
+    world.cache_all("--skip_existing", "--prune_foreign")
     assert not list(world.cache.glob("gone_*"))
     assert (world.cache / "notes.safetensors").exists()
 

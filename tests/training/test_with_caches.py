@@ -29,13 +29,12 @@ def encode_latents(clips: list) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_trains_from_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    monkeypatch.setattr("tests.dataset.helpers.encode_text", lambda jobs: [torch.randn(4, 16).bfloat16() for _ in jobs])
+def test_trains_from_caches(tmp_path: Path, workers: int) -> None:
     project = Project(tmp_path / "project")
     project.root.mkdir()
     project.videos([camera_caption(direction) for direction in ("left", "right", "forward")], "batch_size = 2")
     project.cache_latents(encode_latents)
-    project.cache_text()
+    project.cache_text(lambda jobs: [torch.randn(4, 16).bfloat16() for _ in jobs])
     project.cache_cameras()
     config = make_config(
         tmp_path / "out", max_data_loader_n_workers=workers, persistent_data_loader_workers=workers > 0

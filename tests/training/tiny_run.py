@@ -65,6 +65,7 @@ class RandomSet:
             "latents": latents.bfloat16(),
             "latents_image": draw(20, 2, 4, 4).bfloat16(),
             "clip": draw(5, 16).half(),
+            "control": None,
             "t5": [text.bfloat16() for text in texts],
             "camera": stack_inputs([random_camera(generator) for generator in generators]) if self.camera else None,
             "item_keys": [f"clip{index}" for index in indices],

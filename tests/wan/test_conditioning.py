@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.wan.test_vae import SMALL, random_vae
-from wan.conditioning import control_condition, end_image_condition, image_condition
+from wan.conditioning import (
+    absent_clip_features,
+    cached_condition,
+    control_condition,
+    end_image_condition,
+    image_condition,
+)
+from wan.config import WAN_CONFIGS
+from wan.initialise import initialise
 from wan.keys_encoders import from_official, vae_table
+from wan.model import WanModel
+
+TINY_DIT = replace(
+    WAN_CONFIGS["i2v-tiny"].dit, dim=32, ffn_dim=48, num_heads=2, num_layers=2, text_dim=16, freq_dim=16, image_dim=16
+)
 
 
 class FakeVAE:
@@ -130,3 +144,38 @@ def test_the_first_frame_alone_is_the_first_latent_frame_of_the_clip():
         clip = image_condition(vae, image, 9)[:, 4:]
         control = control_condition(vae, torch.zeros(1, 3, 9, 16, 24), image)
     assert torch.allclose(control[:, 4:, :1], clip[:, :, :1], atol=1e-5)
+
+
+def test_cached_latents_make_the_conditions_that_pictures_make():
+    """Training reads what caching wrote; the DiT must be told the same as in generation."""
+    vae, generator = random_vae(), torch.Generator().manual_seed(2)
+    control, image = (torch.rand(1, 3, *size, 16, 24, generator=generator) * 2 - 1 for size in ((9,), ()))
+    # the VAE of these tests has four channels
+    fun, plain = replace(TINY_DIT, in_dim=12, out_dim=4), replace(TINY_DIT, in_dim=36)
+    with torch.no_grad():
+        wanted, without = control_condition(vae, control, image), control_condition(vae, control)
+        latents_image, latents_control = image_condition(vae, image, 9), vae.encode(control)
+    told = cached_condition(fun, latents_image, latents_control)
+    assert told is not None and torch.allclose(told, wanted, atol=1e-5)
+    told = cached_condition(fun, None, latents_control)
+    assert told is not None and torch.equal(told, without)
+    assert cached_condition(plain, latents_image, latents_control) is latents_image
+    with pytest.raises(ValueError, match="control video"):
+        cached_condition(fun, latents_image, None)
+
+
+def test_one_token_of_zeros_says_what_a_picture_full_of_them_says():
+    config = replace(TINY_DIT, in_dim=48)
+    dit = WanModel(config).eval()
+    initialise(dit, 0, head_std=0.1)
+    generator = torch.Generator().manual_seed(1)
+    latents, condition = (torch.randn(1, channels, 2, 4, 4, generator=generator) for channels in (16, 32))
+    context = [torch.randn(3, config.text_dim, generator=generator)]
+    none = absent_clip_features(config, 1, torch.device("cpu"))
+    with torch.no_grad():
+        velocities = [
+            dit(latents, torch.tensor([500.0]), context, clip_features=tokens, image_condition=condition)
+            for tokens in (none, none.expand(1, 257, -1), torch.randn(1, 257, config.image_dim, generator=generator))
+        ]
+    assert torch.allclose(velocities[0], velocities[1], atol=1e-5)
+    assert not torch.allclose(velocities[0], velocities[2], atol=1e-3)

@@ -175,7 +175,9 @@ def test_steps_shift_and_inputs_of_every_task_are_the_official_ones(
     assert (config.steps, config.flow_shift_for(720, 1280), config.frames) == (steps, shift, frames)
     assert (config.first_frame, config.needs_last_frame, config.needs_control) == (first_frame, last_frame, control)
     assert config.guidance_scale == 5.0 and config.size == ((720, 1280) if task == "flf2v-14B" else (480, 832))
-    assert (task in TRAINABLE_TASKS) == (not last_frame and not control)
+    assert (task in TRAINABLE_TASKS) == (not last_frame)
+    image, guide = ("latents_image" in config.cached_tensors), ("latents_control" in config.cached_tensors)
+    assert (image, guide) == (first_frame == "needed", control)
 
 
 @pytest.mark.parametrize(

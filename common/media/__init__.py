@@ -1,0 +1,32 @@
+"""Images and videos, in and out. Arrays are uint8, RGB, [H, W, 3] or [F, H, W, 3]. See docs/video-input.md."""
+
+from common.media.container import VIDEO_EXTENSIONS
+from common.media.folders import probe_folder
+from common.media.frames import pick_frames, read_video, video_frames
+from common.media.images import (
+    IMAGE_EXTENSIONS,
+    contact_sheet,
+    fit_to_size,
+    probe_image,
+    read_image,
+    write_image,
+)
+from common.media.timeline import VideoInfo, probe_video
+from common.media.writing import write_video
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "VIDEO_EXTENSIONS",
+    "VideoInfo",
+    "contact_sheet",
+    "fit_to_size",
+    "pick_frames",
+    "probe_folder",
+    "probe_image",
+    "probe_video",
+    "read_image",
+    "read_video",
+    "video_frames",
+    "write_image",
+    "write_video",
+]

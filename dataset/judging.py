@@ -1,0 +1,159 @@
+"""Whether the caches of an item are what the dataset file asks for now, and if not, why not.
+
+What a file does not say is not held against it, so the caches of musubi-tuner count as far as their names can tell.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from camera.track import CONVENTION
+from camera.track import FORMAT_VERSION as CAMERA_VERSION
+from common.media import VideoInfo
+from dataset.buckets import bucket_of, bucket_resolutions
+from dataset.cache import ARCHITECTURE, ENCODING_VERSION, FORMAT_VERSION, LATENT_STRIDE, CacheHeader, read_header
+from dataset.clips import is_cache_of, latent_name, spans_of
+from dataset.config import DatasetEntry
+from dataset.frames import clip_spans
+from dataset.names import LatentName
+from dataset.shortfalls import Reason
+from dataset.sources import MediaItem
+
+Headers = Mapping[LatentName, CacheHeader]
+
+
+def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
+    """The headers of those latent caches of an item that are ours to read, and why others are not."""
+    headers: dict[LatentName, CacheHeader] = {}
+    fault: Reason | None = None
+    for name in names:
+        found = _open(folder / name.file_name())
+        if not isinstance(found, CacheHeader):
+            fault = found
+        elif "latents" not in found.keys or _is_foreign(found):
+            fault = "foreign"
+        else:
+            headers[name] = found
+    return headers, fault
+
+
+def judge_text(path: Path, caption: str | None) -> Reason | None:
+    """Why a text cache cannot be used for `caption` (None: any); None when it can."""
+    header = _open(path)
+    if not isinstance(header, CacheHeader):
+        return header
+    if "t5" not in header.keys or _is_foreign(header):
+        return "foreign"
+    return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
+
+
+def judge_camera(path: Path, item: MediaItem | None, medium: str | None) -> Reason | None:
+    """Why a camera cache cannot be used; None when it can.
+
+    One made from a camera file counts whatever that file holds by now: training needs the caches only.
+
+    Args:
+        path: the cache.
+        item: whose camera it should be; None where nobody asks what it was made from.
+        medium: fingerprint of the file that the latents were made from, where they say it.
+    """
+    header = _open(path)
+    if not isinstance(header, CacheHeader):
+        return header
+    said = header.metadata
+    if "c2w" not in header.keys or (said.get("format_version"), said.get("convention")) != (CAMERA_VERSION, CONVENTION):
+        return "foreign"
+    if medium is not None and said.get("source_fingerprint", medium) != medium:
+        return "stale"
+    if item is None or said.get("source") != "caption":
+        return None
+    return None if item.camera_file is None and _is_caption(said.get("caption"), item.caption) else "stale"
+
+
+def wanted_latents(
+    item: MediaItem, headers: Headers, tensors: Sequence[str]
+) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
+    """The caches that are what the data set asks for, in the order of the clips, and why that is not all of them."""
+    sources = {
+        header.metadata.get("source_fingerprint", ""): header.source_info
+        for header in headers.values()
+        if header.source_info is not None
+    }
+    if not sources:
+        plausible = {name: header for name, header in headers.items() if _is_plausible(item.entry, name, header)}
+        if not plausible:
+            return plausible, "stale" if headers else "missing"
+        return plausible, None if holds_all(plausible.values(), tensors) else "poor"
+    # caches of a medium that was replaced since may lie beside (--keep_cache): take the version that has most
+    candidates = [_of_one_source(item, headers, tensors, *source) for source in sources.items()]
+    return max(candidates, key=lambda candidate: (candidate[1] is None, len(candidate[0])))
+
+
+def holds_all(headers: Iterable[CacheHeader], tensors: Sequence[str]) -> bool:
+    """Whether every one of the caches holds all of `tensors`."""
+    return all(name in header.keys for header in headers for name in tensors)
+
+
+def _of_one_source(
+    item: MediaItem, headers: Headers, tensors: Sequence[str], fingerprint: str, info: VideoInfo
+) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
+    """The wanted caches that were made from one version of the medium, and why that is not all of them."""
+    info = info if item.fps is None else replace(info, fps=item.fps, times=None)
+    found: dict[LatentName, CacheHeader] = {}
+    reason: Reason | None = None
+    for span in spans_of(item, info):
+        name = latent_name(item, span, info)
+        header = headers.get(name)
+        if header is None:
+            # others of the item lie there: those of another setting, or the first ones of an interrupted run
+            reason = reason or "missing"
+        elif header.metadata.get("source_fingerprint") != fingerprint or not is_cache_of(header, span, info, ()):
+            reason = "stale"
+        elif not holds_all([header], tensors):
+            reason = "poor"
+        else:
+            found[name] = header
+    if not found and reason == "missing":
+        reason = "stale"
+    return found, reason
+
+
+def _is_plausible(entry: DatasetEntry, name: LatentName, header: CacheHeader) -> bool:
+    """For a cache that does not say what it was made from: could the data set ask for it, as far as names tell?"""
+    shape = latent_grid(header)
+    size = shape[2] * LATENT_STRIDE, shape[1] * LATENT_STRIDE
+    if name.frames is None:
+        return size == bucket_of(entry, (name.width, name.height))
+    spans = clip_spans(entry, name.start + name.frames)
+    starts = {start for start, frames in spans if frames == name.frames}
+    can_start = name.start in starts or (entry.frame_extraction == "uniform" and name.frames in entry.target_frames)
+    return can_start and size in bucket_resolutions(entry.resolution) and shape[0] == (name.frames - 1) // 4 + 1
+
+
+def latent_grid(header: CacheHeader) -> tuple[int, int, int]:
+    """(f, h, w) of a latent cache."""
+    frames, height, width = header.shapes["latents"][1:]
+    return frames, height, width
+
+
+def _open(path: Path) -> CacheHeader | Reason:
+    """The header of a cache, or why there is none."""
+    if not path.is_file():
+        return "missing"
+    try:
+        return read_header(path)
+    except ValueError:
+        return "damaged"
+
+
+def _is_foreign(header: CacheHeader) -> bool:
+    """True for a file of another architecture, of a version with other rules (the first number), or other numbers."""
+    said = header.metadata
+    version = said.get("format_version", FORMAT_VERSION).partition(".")[0]
+    ours = (ARCHITECTURE, FORMAT_VERSION.partition(".")[0], ENCODING_VERSION)
+    return (said.get("architecture", ARCHITECTURE), version, said.get("encoding_version", ENCODING_VERSION)) != ours
+
+
+def _is_caption(text: str | None, caption: str | None) -> bool:
+    """A file that does not say its caption counts as right."""
+    return text is None or caption is None or text.strip() == caption.strip()
