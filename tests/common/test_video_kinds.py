@@ -204,6 +204,17 @@ def test_a_file_cut_short_is_refused(tmp_path, name, share):
         probe_video(path)
 
 
+def test_an_mp4_cut_between_two_frames_is_refused(tmp_path):
+    path = remux(encode(tmp_path / "b.mp4", wandering(40)), tmp_path / "a.mp4", movflags="faststart")
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.size]
+    for end in ends[3:-1:6]:
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=r"a\.mp4: cut short: \d+ frames of its 40 are there"):
+            probe_video(path)
+
+
 def test_an_mp4_without_its_index_is_refused(tmp_path):
     path = encode(tmp_path / "a.mp4", wandering(30))
     path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"moov") - 4])
