@@ -46,14 +46,19 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
     def stacked(name: str) -> Tensor | None:
         found = [sample.tensors[name] for sample in samples if name in sample.tensors]
-        return torch.stack(found) if found else None
+        return _stack(found) if found else None
 
     return {
-        "latents": torch.stack([sample.tensors["latents"] for sample in samples]),
+        "latents": _stack([sample.tensors["latents"] for sample in samples]),
         "latents_image": stacked("latents_image"),
         "clip": stacked("clip"),
         "control": stacked("latents_control"),
         "t5": [sample.t5 for sample in samples],
-        "camera": torch.stack(cameras) if cameras else None,
+        "camera": _stack(cameras) if cameras else None,
         "item_keys": [sample.key for sample in samples],
     }
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """As torch.stack, but a single tensor, of up to 13 MB at full size, is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))

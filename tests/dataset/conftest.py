@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -15,3 +17,9 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     folder.mkdir()
     return Project(folder)
+
+
+@pytest.fixture(autouse=True)
+def visible_log(monkeypatch):
+    """A script that ran in this process before has taken the log away from pytest's `caplog`."""
+    monkeypatch.setattr(logging.getLogger("omnicam"), "propagate", True)
