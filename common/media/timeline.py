@@ -21,7 +21,7 @@ from common.media.remarks import remark_once
 
 _EVEN_S = 0.002
 """Time stamps this near to an even rate are those of an even rate: containers round to 1 ms."""
-_MATROSKA_SLACK_S = 0.5
+_END_SLACK_S = 0.5
 _AGAIN = "fetch or write it again"
 
 
@@ -145,12 +145,11 @@ def _refuse_cut_short(file: Path, container: InputContainer, stream: VideoStream
     stated_s = (container.duration or 0) / av.time_base
     if found.cut:
         raise ValueError(f"{file}: cut short or damaged: of {_frames(found.samples)}, some are not whole; {_AGAIN}")
-    if name.startswith("matroska") and found.end_s < stated_s - _MATROSKA_SLACK_S:
+    if name.startswith(("matroska", "flv")) and found.end_s < stated_s - _END_SLACK_S:
         raise ValueError(f"{file}: cut short: {found.end_s:.2f} s of {stated_s:.2f} s are there; {_AGAIN}")
-    if name.startswith("mov"):
-        if _lacks_media_data(file):
-            raise ValueError(f"{file}: cut short: {_frames(found.samples)} of its {stream.frames} are there; {_AGAIN}")
-    elif found.samples < stream.frames:
+    if (name.startswith("mov") and _lacks_media_data(file)) or (name == "avi" and _lacks_riff_data(file)):
+        raise ValueError(f"{file}: cut short: {_frames(found.samples)} of its {stream.frames} are there; {_AGAIN}")
+    if found.samples < stream.frames and not name.startswith("mov"):  # there, an edit list may hide the others
         remark_once("count", f"{file} says it has {_frames(stream.frames)} and has {found.samples}; these are read")
 
 
@@ -170,6 +169,13 @@ def _lacks_media_data(file: Path) -> bool:
                 return False
             start += size
     return False
+
+
+def _lacks_riff_data(file: Path) -> bool:
+    """True when the first chunk of an AVI, which may be all of it, is longer than the file (RIFF, 1991)."""
+    with file.open("rb") as content:
+        kind, size = struct.unpack("<4sI", content.read(8).ljust(8, b"\0"))
+    return kind == b"RIFF" and 8 + size > file.stat().st_size
 
 
 def _frames(count: int) -> str:
