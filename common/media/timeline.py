@@ -1,5 +1,6 @@
 """What a video file says of itself, found in one pass over its packets; only its first frame is decoded."""
 
+import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from common.media.remarks import remark_once
 
 _EVEN_S = 0.002
 """Time stamps this near to an even rate are those of an even rate: containers round to 1 ms."""
-_MATROSKA_SLACK_S = 0.5
+_END_SLACK_S = 0.5
 _AGAIN = "fetch or write it again"
 
 
@@ -144,15 +145,37 @@ def _refuse_cut_short(file: Path, container: InputContainer, stream: VideoStream
     stated_s = (container.duration or 0) / av.time_base
     if found.cut:
         raise ValueError(f"{file}: cut short or damaged: of {_frames(found.samples)}, some are not whole; {_AGAIN}")
-    if name.startswith("matroska") and found.end_s < stated_s - _MATROSKA_SLACK_S:
+    if name.startswith(("matroska", "flv")) and found.end_s < stated_s - _END_SLACK_S:
         raise ValueError(f"{file}: cut short: {found.end_s:.2f} s of {stated_s:.2f} s are there; {_AGAIN}")
-    if name.startswith("mov"):
-        # those that an edit list takes, where the header counts all; PyAV 15 does not tell
-        listed = len(getattr(stream, "index_entries", ()))
-        if found.samples < listed:
-            raise ValueError(f"{file}: cut short: {found.samples} of {_frames(listed)} are there; {_AGAIN}")
-    elif found.samples < stream.frames:
+    if (name.startswith("mov") and _lacks_media_data(file)) or (name == "avi" and _lacks_riff_data(file)):
+        raise ValueError(f"{file}: cut short: {_frames(found.samples)} of its {stream.frames} are there; {_AGAIN}")
+    if found.samples < stream.frames and not name.startswith("mov"):  # there, an edit list may hide the others
         remark_once("count", f"{file} says it has {_frames(stream.frames)} and has {found.samples}; these are read")
+
+
+def _lacks_media_data(file: Path) -> bool:
+    """True when a media data box of an mp4 or mov is longer than the file (ISO/IEC 14496-12, 4.2)."""
+    end = file.stat().st_size
+    with file.open("rb") as content:
+        start = 0
+        while start < end:
+            content.seek(start)
+            size, kind = struct.unpack(">I4s", content.read(8).ljust(8, b"\0"))
+            if size == 1:
+                (size,) = struct.unpack(">Q", content.read(8).ljust(8, b"\0"))
+            if kind == b"mdat" and start + size > end:
+                return True
+            if size < 8:  # 0: up to the end of the file; less than its own head: no box
+                return False
+            start += size
+    return False
+
+
+def _lacks_riff_data(file: Path) -> bool:
+    """True when the first chunk of an AVI, which may be all of it, is longer than the file (RIFF, 1991)."""
+    with file.open("rb") as content:
+        kind, size = struct.unpack("<4sI", content.read(8).ljust(8, b"\0"))
+    return kind == b"RIFF" and 8 + size > file.stat().st_size
 
 
 def _frames(count: int) -> str:

@@ -204,6 +204,20 @@ def test_a_file_cut_short_is_refused(tmp_path, name, share):
         probe_video(path)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv", "a.flv"])
+def test_a_file_cut_between_two_frames_is_refused(tmp_path, name):
+    source = encode(tmp_path / f"whole_{name}", wandering(40))
+    path = remux(source, tmp_path / name, **({"movflags": "faststart"} if name == "a.mp4" else {}))
+    content = path.read_bytes()
+    head = {"a.avi": 8, "a.flv": 4}.get(name, 0)  # a position is that of the chunk there, and flv repeats a size behind
+    with av.open(str(path)) as container:
+        ends = [packet.pos + packet.size + head for packet in container.demux(video=0) if packet.size]
+    for end in ends[3:24:6]:
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match=rf"{name}: cut short"):
+            probe_video(path)
+
+
 def test_an_mp4_without_its_index_is_refused(tmp_path):
     path = encode(tmp_path / "a.mp4", wandering(30))
     path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"moov") - 4])
