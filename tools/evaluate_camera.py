@@ -50,7 +50,7 @@ from tools.camera_evaluation.truth import Truth, render_truth
 from tools.camera_evaluation.videos import Sampling, load_encoders, make_videos
 from tools.procedural_world.clips import WORLD_VERSION
 from tools.procedural_world.parallel import usable_cores
-from tools.tiny_stage import HELD_OUT_SEED, TASK
+from tools.tiny_model.stage import HELD_OUT_SEED, TASK
 
 log = get_logger("evaluation")
 

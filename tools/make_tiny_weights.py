@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from common import arguments, cli
 from common.logs import get_logger, setup_logging
 from common.weights import write_tensors
-from tools.tiny_dit_start import start_from_first_frame
-from tools.tiny_tokenizer import write_tokenizer
+from tools.tiny_model.dit_start import start_from_first_frame
+from tools.tiny_model.tokenizer import write_tokenizer
 from wan.clip import CLIPVision
 from wan.config import WAN_CONFIGS
 from wan.keys_encoders import clip_table, t5_table, to_official

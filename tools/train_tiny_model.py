@@ -8,7 +8,7 @@ Stages, in this order:
             DiT without any camera, --parts adapter an adapter on the frozen DiT of the output folder.
 
 A run lasts --minutes or --steps; over its last --decay_share the learning rate falls to 0, so that should be 0 for a
-run that is to be continued. Stopped runs of the dit stage go on from --state_dir. Everything random follows from --seed.
+run that is to be continued. Stopped runs of the dit stage go on from --state_dir. Chance follows from --seed.
 docs/tiny-model.md has the settings and curves of the shipped weights.
 """
 
@@ -25,9 +25,9 @@ import torch  # noqa: E402
 from common import arguments, cli  # noqa: E402
 from common.logs import setup_logging  # noqa: E402
 from common.precision import pick_device  # noqa: E402
-from tools.tiny_dit_stage import train_dit  # noqa: E402
-from tools.tiny_encoder_stage import train_encoders  # noqa: E402
-from tools.tiny_vae_stage import train_vae  # noqa: E402
+from tools.tiny_model.dit_stage import train_dit  # noqa: E402
+from tools.tiny_model.encoder_stage import train_encoders  # noqa: E402
+from tools.tiny_model.vae_stage import train_vae  # noqa: E402
 
 STAGES = {"vae": train_vae, "encoders": train_encoders, "dit": train_dit}
 

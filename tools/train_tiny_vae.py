@@ -23,8 +23,8 @@ from common.media import write_image  # noqa: E402
 from common.precision import pick_device  # noqa: E402
 from common.progress import progress  # noqa: E402
 from common.weights import read_metadata, write_tensors  # noqa: E402
-from tools.tiny_vae_clips import Clips, to_video  # noqa: E402
-from tools.tiny_vae_training import Run, fold_normalisation, latent_statistics, psnr  # noqa: E402
+from tools.tiny_model.vae_clips import Clips, to_video  # noqa: E402
+from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr  # noqa: E402
 from wan.config import WAN_CONFIGS  # noqa: E402
 from wan.pixels import to_frames  # noqa: E402
 from wan.vae import WanVAE  # noqa: E402

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset.config import DatasetConfig, DatasetEntry, load_config
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3))
 def test_any_dataset_file(folder, general, entry):
     base = {"video_directory": "videos", "caption_extension": ".txt"}
@@ -51,7 +51,7 @@ def test_any_dataset_file(folder, general, entry):
         assert read.resolution[0] >= 16 and all(count % 4 == 1 for count in read.target_frames)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*RECORD_KEYS, "image_path_0", "control_path_1", "other"]), VALUES, max_size=4))
 def test_any_jsonl_line(folder, record):
     file = folder / "line.jsonl"

@@ -13,7 +13,7 @@ from tools.camera_evaluation.measuring import start_measuring, tracking_pool
 from tools.camera_evaluation.truth import render_truth
 from tools.evaluate_camera import main
 from tools.make_tiny_weights import main as make_weights
-from tools.tiny_stage import TASK
+from tools.tiny_model.stage import TASK
 from wan.adapters.build import build_adapter
 from wan.adapters.files import save_adapter
 

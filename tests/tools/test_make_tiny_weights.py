@@ -6,7 +6,7 @@ import torch
 
 from common.weights import read_metadata, read_tensors
 from tools.make_tiny_weights import main
-from tools.tiny_tokenizer import write_tokenizer
+from tools.tiny_model.tokenizer import write_tokenizer
 from wan.adapters.build import build_adapter
 from wan.config import WAN_CONFIGS
 from wan.loading import load_clip, load_dit, load_t5, load_vae

@@ -2,7 +2,7 @@
 
 import torch
 
-from tools.tiny_dit_start import start_from_first_frame
+from tools.tiny_model.dit_start import start_from_first_frame
 from wan.config import WAN_CONFIGS
 from wan.model import WanModel
 

@@ -7,8 +7,8 @@ import torch
 from common.media import read_image, write_video
 from common.weights import read_metadata, read_tensors
 from tools import train_tiny_vae
-from tools.tiny_vae_clips import Clips
-from tools.tiny_vae_training import Run, fold_normalisation, latent_statistics, psnr, reconstruct
+from tools.tiny_model.vae_clips import Clips
+from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr, reconstruct
 from wan.config import WAN_CONFIGS
 from wan.loading import load_vae
 from wan.vae import WanVAE

@@ -15,7 +15,7 @@ from sampling.solvers import make_solver
 from tools.camera_evaluation.held_out import HeldOutClip
 from tools.camera_evaluation.rows import Row
 from tools.procedural_world.live import LiveBatch
-from tools.tiny_dit_data import EncodedClips, Encoders, encode_clips
+from tools.tiny_model.dit_data import EncodedClips, Encoders, encode_clips
 from wan.adapters.files import load_adapter
 from wan.config import TaskConfig
 from wan.loading import load_clip, load_dit, load_t5, load_vae

@@ -15,12 +15,12 @@ from common.progress import progress
 from common.weights import write_tensors
 from sampling.denoise import sample
 from sampling.solvers import make_solver
-from tools.tiny_dit_data import ClipRing, EncodedClips, Encoders, encode_clips
-from tools.tiny_dit_start import start_from_first_frame
-from tools.tiny_dit_training import DiTRun, choose_parameters, make_adamw
-from tools.tiny_results import half, strip, to_video, write_losses
-from tools.tiny_schedule import Schedule
-from tools.tiny_stage import HELD_OUT_SEED, TASK, schedule, story, stream
+from tools.tiny_model.dit_data import ClipRing, EncodedClips, Encoders, encode_clips
+from tools.tiny_model.dit_start import start_from_first_frame
+from tools.tiny_model.dit_training import DiTRun, choose_parameters, make_adamw
+from tools.tiny_model.results import half, strip, to_video, write_losses
+from tools.tiny_model.schedule import Schedule
+from tools.tiny_model.stage import HELD_OUT_SEED, TASK, schedule, story, stream
 from wan.adapters.build import build_adapter, with_arguments
 from wan.adapters.files import load_adapter, save_adapter
 from wan.loading import load_clip, load_dit, load_t5, load_vae

@@ -11,9 +11,9 @@ from common.logs import get_logger
 from common.media import write_image
 from common.progress import progress
 from common.weights import write_tensors
-from tools.tiny_results import half, strip, to_video, write_losses
-from tools.tiny_stage import HELD_OUT_SEED, TASK, schedule, story, stream
-from tools.tiny_vae_training import Run, fold_normalisation, latent_statistics, psnr
+from tools.tiny_model.results import half, strip, to_video, write_losses
+from tools.tiny_model.stage import HELD_OUT_SEED, TASK, schedule, story, stream
+from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr
 from wan.vae import WanVAE
 from wan.vae_initialise import initialise_vae
 

@@ -11,9 +11,9 @@ from common.logs import get_logger
 from common.progress import progress
 from common.weights import write_tensors
 from tools.procedural_world.live import LiveClips
-from tools.tiny_encoder_training import CaptionMatcher, tokens_of
-from tools.tiny_results import half, write_losses
-from tools.tiny_stage import HELD_OUT_SEED, TASK, schedule, story, stream
+from tools.tiny_model.encoder_training import CaptionMatcher, tokens_of
+from tools.tiny_model.results import half, write_losses
+from tools.tiny_model.stage import HELD_OUT_SEED, TASK, schedule, story, stream
 from wan.clip import CLIPVision
 from wan.keys_encoders import clip_table, t5_table, to_official
 from wan.t5 import T5Encoder

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.files import atomic_path
 from sampling.solvers import apply_flow_shift
-from tools.tiny_dit_data import EncodedClips
+from tools.tiny_model.dit_data import EncodedClips
 from training.flow_matching import noisy_latents, timesteps_of, velocity_loss, velocity_target
 from wan.model import WanModel
 

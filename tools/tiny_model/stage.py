@@ -6,7 +6,7 @@ import torch
 
 from tools.procedural_world.clips import WORLD_VERSION
 from tools.procedural_world.live import LiveClips
-from tools.tiny_schedule import WARMUP_STEPS, Schedule
+from tools.tiny_model.schedule import WARMUP_STEPS, Schedule
 from wan.config import WAN_CONFIGS
 
 TASK = WAN_CONFIGS["i2v-tiny"]

@@ -1,0 +1,1 @@
+"""Parts of the tools that make and train the networks of i2v-tiny."""
