@@ -8,7 +8,7 @@ Stages, in this order:
             DiT without any camera, --parts adapter an adapter on the frozen DiT of the output folder.
 
 A run lasts --minutes or --steps; over its last --decay_share the learning rate falls to 0, so that should be 0 for a
-run that is to be continued. Stopped runs of the dit stage go on from --state_dir. Chance follows from --seed.
+run that is to be continued. Several processes (accelerate launch) train the stage dit together, for --steps. Stopped runs of the dit stage go on from --state_dir. Chance follows from --seed.
 docs/tiny-model.md has the settings and curves of the shipped weights.
 """
 
@@ -24,7 +24,7 @@ import torch  # noqa: E402
 
 from common import arguments, cli  # noqa: E402
 from common.logs import setup_logging  # noqa: E402
-from common.precision import pick_device  # noqa: E402
+from common.ranks import device_of_rank, read_ranks  # noqa: E402
 from tools.tiny_model.dit_stage import train_dit  # noqa: E402
 from tools.tiny_model.encoder_stage import train_encoders  # noqa: E402
 from tools.tiny_model.vae_stage import train_vae  # noqa: E402
@@ -44,9 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--decay_share", type=float, default=0.4, help="share of the run in which the learning rate falls to 0")
     add("--seed", type=int, default=0, help="decides first weights, clips and noise")
     add("--learning_rate", type=float, default=1e-3, help="highest learning rate")
-    add("--batch_size", type=int, default=128, help="clips (dit), pictures (encoders), pieces of clips (vae) in a step")
+    add("--batch_size", type=int, default=64, help="clips (dit), pictures (encoders), pieces of clips (vae) in a step")
     add("--render_batch", type=int, default=32, help="clips rendered at once")
-    add("--render_every", type=int, default=8, help="steps between two renders")
+    add("--render_every", type=int, default=32, help="steps between two renders")
     add("--ring", type=int, default=4096, help="clips kept to draw from, a multiple of --render_batch")
     add("--crop", type=int, default=64, help="height and width of a piece in pixels (vae)")
     add("--workers", type=int, default=8, help="processes that plan clips")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logging()
     check(args)
     torch.set_float32_matmul_precision("high")
-    STAGES[args.stage](args, pick_device(args.device))
+    STAGES[args.stage](args, device_of_rank(args.device, read_ranks()))
     return 0
 
 

@@ -77,6 +77,7 @@ class LiveClips:
         device: renders.
         workers: processes that plan ahead; 0 plans in this one.
         first: number of the first clip.
+        stride: batches from one to the next of this stream; several processes that share a seed take turns.
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class LiveClips:
         device: torch.device,
         workers: int = 0,
         first: int = 0,
+        stride: int = 1,
     ) -> None:
         self.seed, self.batch, self.frames, self.fps, self.size, self.device = seed, batch, frames, fps, size, device
-        self.next_clip = first
+        self.next_clip, self.step = first, batch * stride
         # forking would copy a process that already holds a CUDA context
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
         self._ahead = 2 * workers
@@ -106,7 +108,7 @@ class LiveClips:
     def take(self) -> LiveBatch:
         """Render the next batch."""
         planned = self._planned()
-        self.next_clip += self.batch
+        self.next_clip += self.step
         c2w, intrinsics = (
             torch.from_numpy(np.stack([getattr(one, name) for one in planned])).to(self.device, torch.float32)
             for name in ("c2w", "intrinsics")
@@ -131,5 +133,5 @@ class LiveClips:
             return _plan(*self._arguments(self.next_clip))
         while len(self._queue) < self._ahead:
             self._queue.append(self._pool.submit(_plan, *self._arguments(self._asked)))
-            self._asked += self.batch
+            self._asked += self.step
         return self._queue.popleft().result()

@@ -79,17 +79,18 @@ def texts_of(clips: LiveBatch, rng: random.Random) -> list[str]:
 
 
 class ClipRing:
-    """The last `capacity` clips of a stream, encoded; old ones make room for new ones.
+    """The last `capacity` clips of a stream, encoded, with what an adapter is given; old ones make room for new ones.
 
     Args:
         encoders: frozen networks on the device.
         clips: the stream.
         capacity: clips kept, a multiple of the stream's batch.
+        ray_scale: the adapter's.
     """
 
-    def __init__(self, encoders: Encoders, clips: LiveClips, capacity: int) -> None:
+    def __init__(self, encoders: Encoders, clips: LiveClips, capacity: int, ray_scale: int = 1) -> None:
         assert capacity % clips.batch == 0, (capacity, clips.batch)
-        self.encoders, self.clips, self.capacity = encoders, clips, capacity
+        self.encoders, self.clips, self.capacity, self.ray_scale = encoders, clips, capacity, ray_scale
         self._store: dict[str, Tensor] = {}
         self.filled = 0
         self._position = 0
@@ -98,15 +99,18 @@ class ClipRing:
         """Add the next batch of the stream."""
         rendered = self.clips.take()
         rng = random.Random(f"text/{self.clips.seed}/{self.clips.next_clip}")
-        encoded = vars(encode_clips(self.encoders, rendered, texts_of(rendered, rng)))
-        for name, tensor in encoded.items():
+        encoded = encode_clips(self.encoders, rendered, texts_of(rendered, rng))
+        # once here instead of at every step: float64 geometry is many small operations
+        for name, tensor in {**vars(encoded), **encoded.camera(self.ray_scale)._asdict()}.items():
             if name not in self._store:
                 self._store[name] = tensor.new_zeros(self.capacity, *tensor.shape[1:])
             self._store[name][self._position : self._position + len(tensor)] = tensor
         self._position = (self._position + self.clips.batch) % self.capacity
         self.filled = min(self.filled + self.clips.batch, self.capacity)
 
-    def draw(self, count: int, generator: torch.Generator) -> EncodedClips:
-        """`count` different clips of the ring; the generator is on the CPU."""
+    def draw(self, count: int, generator: torch.Generator) -> tuple[EncodedClips, CameraInput]:
+        """`count` different clips of the ring, and their cameras; the generator is on the CPU."""
         rows = torch.randperm(self.filled, generator=generator)[:count].to(self._store["latents"].device)
-        return EncodedClips(**{name: tensor[rows] for name, tensor in self._store.items()})
+        drawn = {name: tensor[rows] for name, tensor in self._store.items()}
+        camera = CameraInput(*(drawn.pop(name) for name in CameraInput._fields))
+        return EncodedClips(**drawn), camera

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from common.logs import get_logger
@@ -40,20 +41,28 @@ def train_dit(args: argparse.Namespace, device: torch.device) -> None:
     encoders, dit = load_encoders(Path(args.output_dir), device), _dit(args, device)
     parameters = choose_parameters(dit, args.parts)
     optimizer = make_adamw(parameters, args.learning_rate, device)
-    run = DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed)
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    rank, world = accelerator.process_index, accelerator.num_processes
+    if world > 1 and args.steps is None:
+        raise ValueError("several processes train for --steps, not --minutes: their clocks would end them apart")
+    run = DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed, accelerator)
     state = Path(args.state_dir) / f"{args.parts}_state.pt"
     first = run.load(state) if state.exists() else 0
     if args.compile:
         for block in dit.blocks:
             block.compile()
-    ring = ClipRing(encoders, stream(args, device, args.seed, first), args.ring)
+    ray_scale = 1 if dit.adapter is None else dit.adapter.config.ray_scale
+    ring = ClipRing(encoders, stream(args, device, args.seed, first, rank, world), args.ring, ray_scale)
     for _ in progress(range(min(args.ring, 8 * args.batch_size) // args.render_batch), "first clips", unit="batch"):
         ring.refill()
     begin = run.step
     losses = _loop(args, run, ring, state)
     ring.clips.close()
-    run.save(state, ring.clips.next_clip)
-    _finish(args, run, encoders, losses, begin)
+    if accelerator.is_main_process:
+        run.save(state, ring.clips.next_clip)
+        _finish(args, run, encoders, losses, begin)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def load_encoders(folder: Path, device: torch.device) -> Encoders:
@@ -88,19 +97,20 @@ def _dit(args: argparse.Namespace, device: torch.device) -> WanModel:
 
 def _loop(args: argparse.Namespace, run: DiTRun, ring: ClipRing, state: Path) -> list[float]:
     plan, saved, losses = schedule(args), time.monotonic(), []
-    with progress(args.steps or 0, "training the tiny DiT", unit="step") as bar:
+    rank, main = run.accelerator.process_index, run.accelerator.is_main_process
+    with progress(args.steps or 0, "training the tiny DiT", unit="step", disable=not main) as bar:
         while plan.taken < min(_FIRST_STEPS, args.steps or _FIRST_STEPS) or plan.over < 1:
             if run.step % args.render_every == 0:
                 ring.refill()
-            generator = torch.Generator().manual_seed(run.seed * 1_000_003 + run.step)
-            losses.append(run.train_step(ring.draw(args.batch_size, generator), generator, plan.learning_rate()))
+            generator = torch.Generator().manual_seed((run.seed * 1_000 + rank) * 1_000_003 + run.step)
+            losses.append(run.train_step(*ring.draw(args.batch_size, generator), generator, plan.learning_rate()))
             plan.taken += 1
             bar.update()
             if plan.taken == _FIRST_STEPS:
                 plan.restart_clock()
-            if plan.taken % _REPORT_EVERY == 0:
+            if plan.taken % _REPORT_EVERY == 0 and main:
                 _report(run, ring, plan, losses)
-            if time.monotonic() - saved > STATE_SECONDS:
+            if time.monotonic() - saved > STATE_SECONDS and main:
                 run.save(state, ring.clips.next_clip)
                 saved = time.monotonic()
     return torch.stack(losses).tolist()

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from camera.network_input import CameraInput
 from common.files import atomic_path
 from sampling.solvers import apply_flow_shift
 from tools.tiny_model.dit_data import EncodedClips
 from training.flow_matching import noisy_latents, timesteps_of, velocity_loss, velocity_target
+from training.gradients import average_gradients
 from wan.model import WanModel
 
 CAMERA_DROPOUT = 0.15
@@ -52,6 +55,8 @@ class DiTRun:
     optimizer: torch.optim.Optimizer
     flow_shift: float
     seed: int
+    accelerator: Accelerator
+    """Knows the processes that train together."""
     step: int = 0
     average: list[Tensor] = field(default_factory=list)
     """Running average of the parameters."""
@@ -59,8 +64,10 @@ class DiTRun:
     def __post_init__(self) -> None:
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
-    def train_step(self, clips: EncodedClips, generator: torch.Generator, learning_rate: float) -> Tensor:
-        """One optimizer step; the loss, detached, on the device."""
+    def train_step(
+        self, clips: EncodedClips, camera: CameraInput, generator: torch.Generator, learning_rate: float
+    ) -> Tensor:
+        """One optimizer step on this process's clips and those of the others; its own loss, detached, on the device."""
         device = clips.latents.device
         # one generator on the device, set from the one on the CPU: the noise is too large to travel every step
         on_device = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -68,8 +75,7 @@ class DiTRun:
         sigmas = apply_flow_shift(uniform, self.flow_shift)
         noise = torch.randn(clips.latents.shape, generator=on_device, device=device)
         kept = (torch.rand(len(clips.latents), generator=on_device, device=device) >= CAMERA_DROPOUT).float()
-        adapter = self.dit.adapter
-        camera = None if adapter is None else clips.camera(adapter.config.ray_scale)
+        with_camera = self.dit.adapter is not None
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             velocity = self.dit(
                 noisy_latents(clips.latents, noise, sigmas),
@@ -77,12 +83,14 @@ class DiTRun:
                 clips.context,
                 clips.clip_features,
                 clips.condition.float(),
-                camera,
-                None if camera is None else kept,
+                camera if with_camera else None,
+                kept if with_camera else None,
             )
         loss = velocity_loss(velocity, velocity_target(clips.latents, noise))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.accelerator.num_processes > 1:
+            average_gradients(self.parameters, self.accelerator, self.accelerator.num_processes)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

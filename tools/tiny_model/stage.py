@@ -14,10 +14,13 @@ HELD_OUT_SEED = 1_000_003
 """Of clips that no training sees."""
 
 
-def stream(args: argparse.Namespace, device: torch.device, seed: int, first: int = 0) -> LiveClips:
-    """Fresh clips of a seed, planned by processes where they are for training."""
+def stream(
+    args: argparse.Namespace, device: torch.device, seed: int, first: int = 0, rank: int = 0, world: int = 1
+) -> LiveClips:
+    """Fresh clips of a seed, planned by processes where they are for training; each rank takes every world-th batch."""
     workers = args.workers if seed == args.seed else 0
-    return LiveClips(seed, args.render_batch, TASK.frames, TASK.fps, TASK.size, device, workers, first)
+    begin = first + rank * args.render_batch
+    return LiveClips(seed, args.render_batch, TASK.frames, TASK.fps, TASK.size, device, workers, begin, world)
 
 
 def schedule(args: argparse.Namespace, warmup: int = WARMUP_STEPS) -> Schedule:
