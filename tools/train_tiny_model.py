@@ -8,7 +8,8 @@ Stages, in this order:
             DiT without any camera, --parts adapter an adapter on the frozen DiT of the output folder.
 
 A run lasts --minutes or --steps; over its last --decay_share the learning rate falls to 0, so that should be 0 for a
-run that is to be continued. Several processes (accelerate launch) train the stage dit together, for --steps. Stopped runs of the dit stage go on from --state_dir. Chance follows from --seed.
+run that is to be continued. A stopped run of the stage dit goes on from --state_dir. Several processes (`accelerate
+launch`) train the stage dit together, for --steps. Chance follows from --seed.
 docs/tiny-model.md has the settings and curves of the shipped weights.
 """
 

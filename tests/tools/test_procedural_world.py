@@ -1,5 +1,6 @@
 """The ray caster as ground truth: poses, intrinsics, depth and pixels agree, and captions say what is there."""
 
+import dataclasses
 import math
 import random
 from itertools import pairwise
@@ -58,7 +59,8 @@ def test_points_of_frame_0_are_hit_where_the_pose_of_frame_k_says(index):
         place, expected = project(points, c2w[k], intrinsics[k])
         inside = ((place > 0) & (place < [WIDTH, HEIGHT])).all(axis=1) & (expected > 0)
         rays = unproject(place[inside], np.ones(inside.sum()), intrinsics[k])
-        found = trace(worlds, track.c2w[k : k + 1], torch.tensor(rays.T, dtype=torch.float32)[None])[0][0].double()
+        directions = torch.tensor(rays.T, dtype=torch.float32)[None]
+        found = trace(worlds.shapes, track.c2w[k : k + 1], directions)[0][0].double()
         # nothing may be farther than the point itself; what is nearer hides it
         assert (found.numpy() < expected[inside] * 1.01).mean() > 0.999
         seen = found.numpy() > expected[inside] * 0.999
@@ -108,7 +110,7 @@ def test_the_subject_is_on_the_optical_axis_at_the_planners_distance():
         clip_plan = plan(index)
         worlds = pack([clip_plan.world])
         axis = torch.tensor([[[0.0], [0.0], [1.0]]])
-        depth, solid, _ = trace(worlds, torch.eye(4)[None], axis)
+        depth, solid, _ = trace(worlds.shapes, torch.eye(4)[None], axis)
         assert solid[0, 0] == worlds.places[0][0]
         half = max(clip_plan.world.solids[0].half)
         assert START_DISTANCE - math.sqrt(3) * half <= depth[0, 0] <= START_DISTANCE - half + 1e-5
@@ -271,3 +273,39 @@ def test_an_error_in_one_clip_is_raised_and_threads_are_restored():
         list(run_each(fail, range(3)))
     assert torch.get_num_threads() == threads
     assert sorted(run_each(lambda item: item * 2, range(5))) == [0, 2, 4, 6, 8]
+
+
+def test_what_moves_is_where_its_drift_says_and_casts_no_shadow():
+    index = next(index for index in range(60) if any(solid.motion for solid in plan(index).world.solids))
+    one = plan(index)
+    world = one.world
+    number = next(number for number, solid in enumerate(world.solids) if solid.motion)
+    mover = world.solids[number]
+    worlds = pack([world])
+    place = worlds.places[0][number]
+    to_camera = np.linalg.inv(world.start)
+    for over in (0.0, 0.5, 1.0):
+        centre = to_camera @ np.append(np.array(mover.center) + over * np.array(mover.drift), 1.0)
+        ray = torch.tensor(centre[:3] / centre[2], dtype=torch.float32)[None, :, None]
+        depth, solid, _ = trace(worlds.shapes, torch.eye(4)[None], ray, over)
+        assert int(solid) == place or float(depth) < centre[2] - max(mover.half)
+    assert mover.motion in describe(world, {number})
+    still = dataclasses.replace(world, solids=tuple(solid for solid in world.solids if not solid.motion))
+    floors = [
+        bake(pack([room], boxes=8, spheres=4), 40).picture[:, :, : 2 * round(0.8 * 40)] for room in (world, still)
+    ]
+    assert torch.equal(*floors)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator on this machine")
+def test_compiled_pictures_are_the_same():
+    plans = [plan(index, 5) for index in range(4)]
+    worlds = pack([one.world for one in plans], "cuda", 8, 4)
+    c2w, intrinsics = (
+        torch.stack([getattr(one.track, name) for one in plans]).cuda().float() for name in ("c2w", "intrinsics")
+    )
+    plain, compiled = (
+        render(worlds, bake(worlds, 80), c2w, intrinsics, 48, 80, compiled=choice).int() for choice in (False, True)
+    )
+    assert (plain - compiled).abs().max() <= 2 and (plain != compiled).float().mean() < 1e-3

@@ -2,12 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tools.procedural_world.rooms import Solid, World
+
+
+class Shapes(NamedTuple):
+    """What of a `WorldBatch` a ray can meet, under the same names: tensors and a count, and nothing else."""
+
+    to_local: Tensor
+    shift: Tensor
+    drift: Tensor
+    start: Tensor
+    boxes: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,11 @@ class WorldBatch:
     """What each place holds, for the textures; [B][S]."""
     places: tuple[tuple[int, ...], ...]
     """For each world, the place of each entry of `World.solids`."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """What rays meet."""
+        return Shapes(self.to_local, self.shift, self.drift, self.start, self.boxes)
 
 
 def pack(worlds: Sequence[World], device: torch.device | str = "cpu", boxes: int = 0, spheres: int = 0) -> WorldBatch:

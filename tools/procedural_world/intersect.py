@@ -8,15 +8,14 @@ from tools.procedural_world.batch import WorldBatch
 _NOT_ZERO = 1e-9
 
 
-def distances(worlds: WorldBatch, origin: Tensor, direction: Tensor) -> Tensor:
+def distances(boxes: int, origin: Tensor, direction: Tensor) -> Tensor:
     """Ray parameters at the first hit of every solid: [B, S, N], inf for a miss; for the room, at its walls.
 
     Args:
-        worlds: the solids.
+        boxes: number of leading solids that are boxes, the room included.
         origin: [B, 3, S, N or 1] in the frame of each solid.
         direction: [B, 3, S, N] in the frame of each solid.
     """
-    boxes = worlds.boxes
     return torch.cat(
         (
             _box_distance(origin[:, :, :boxes], direction[:, :, :boxes]),

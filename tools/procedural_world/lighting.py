@@ -65,7 +65,7 @@ def _shadow(worlds: WorldBatch, place: Tensor, to_lamp: Tensor) -> Tensor:
 
 def _meets(worlds: WorldBatch, points: Tensor, rays: Tensor) -> Tensor:
     """Whether a solid that stands still lies within one length of each ray; [B, N]. What moves casts no shadow."""
-    found = distances(worlds, to_solids(worlds, points), turn_to_solids(worlds, rays))
+    found = distances(worlds.boxes, to_solids(worlds, points), turn_to_solids(worlds, rays))
     return found.masked_fill(~worlds.still, torch.inf).amin(dim=1) < 1
 
 

@@ -78,6 +78,7 @@ class LiveClips:
         workers: processes that plan ahead; 0 plans in this one.
         first: number of the first clip.
         stride: batches from one to the next of this stream; several processes that share a seed take turns.
+        compiled: render by torch.compile.
     """
 
     def __init__(
@@ -91,9 +92,10 @@ class LiveClips:
         workers: int = 0,
         first: int = 0,
         stride: int = 1,
+        compiled: bool = False,
     ) -> None:
         self.seed, self.batch, self.frames, self.fps, self.size, self.device = seed, batch, frames, fps, size, device
-        self.next_clip, self.step = first, batch * stride
+        self.next_clip, self.step, self.compiled = first, batch * stride, compiled
         # forking would copy a process that already holds a CUDA context
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
         self._ahead = 2 * workers
@@ -115,7 +117,7 @@ class LiveClips:
         )
         worlds = pack([one.world for one in planned], self.device, _BOXES, _SPHERES)
         height, width = self.size
-        frames = render(worlds, bake(worlds, width), c2w, intrinsics, height, width)
+        frames = render(worlds, bake(worlds, width), c2w, intrinsics, height, width, compiled=self.compiled)
         return LiveBatch(
             frames, c2w, intrinsics, tuple(one.scene for one in planned), tuple(one.camera for one in planned)
         )

@@ -4,21 +4,30 @@ Directions are unnormalised with z = 1 in the camera's frame, so a ray's paramet
 Everything is batched over worlds and runs on any device; nothing depends on values, so shapes stay constant.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from tools.procedural_world.baking import Atlas, to_face
-from tools.procedural_world.batch import WorldBatch
+from tools.procedural_world.batch import Shapes, WorldBatch
 from tools.procedural_world.intersect import distances
 
 _RAYS_AT_ONCE = {"cpu": 1 << 15}
 
 
 def render(
-    worlds: WorldBatch, atlas: Atlas, c2w: Tensor, intrinsics: Tensor, height: int, width: int, supersampling: int = 2
+    worlds: WorldBatch,
+    atlas: Atlas,
+    c2w: Tensor,
+    intrinsics: Tensor,
+    height: int,
+    width: int,
+    supersampling: int = 2,
+    compiled: bool = False,
 ) -> Tensor:
     """Pictures of every world along its own path.
 
@@ -28,17 +37,18 @@ def render(
         intrinsics: [B, F, 4] normalised (fx, fy, cx, cy).
         height, width: of the pictures, in pixels.
         supersampling: rays per pixel along each side.
+        compiled: by torch.compile, which pays for many batches of one shape.
 
     Returns:
         [B, F, height, width, 3] uint8, RGB.
     """
-    pictures = []
+    pictures, shapes, colors_of = [], worlds.shapes, _compiled_colors() if compiled else _colors
+    share = torch.linspace(0, 1, c2w.shape[1], device=c2w.device)
     for frame in range(c2w.shape[1]):
-        over = frame / max(1, c2w.shape[1] - 1)
         fine = (height * supersampling, width * supersampling)
         colors = torch.cat(
             [
-                atlas.sample(*trace(worlds, c2w[:, frame], rays, over)[1:])
+                colors_of(shapes, atlas.picture, atlas.tiles, c2w[:, frame], rays, share[frame])
                 for rays in _bands(intrinsics[:, frame], *fine, len(c2w))
             ],
             dim=-1,
@@ -46,6 +56,16 @@ def render(
         picture = functional.avg_pool2d(colors.view(len(c2w), 3, *fine), supersampling)
         pictures.append(picture.mul(255).round_().clamp_(0, 255).to(torch.uint8))
     return torch.stack(pictures, dim=1).permute(0, 1, 3, 4, 2).contiguous()
+
+
+def _colors(shapes: Shapes, picture: Tensor, tiles: Tensor, c2w: Tensor, rays: Tensor, over: Tensor) -> Tensor:
+    """What rays [B, 3, N] of one camera per world see: [B, 3, N]. Tensors alone, so that it compiles once."""
+    return Atlas(picture, tiles).sample(*trace(shapes, c2w, rays, over)[1:])
+
+
+@cache
+def _compiled_colors() -> Callable[..., Tensor]:
+    return torch.compile(_colors, dynamic=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,7 @@ def cast(worlds: WorldBatch, c2w: Tensor, intrinsics: Tensor, height: int, width
     """
     found = []
     for rays in _bands(intrinsics, height, width, len(c2w)):
-        depth, solid, point = trace(worlds, c2w, rays, over)
+        depth, solid, point = trace(worlds.shapes, c2w, rays, over)
         found.append((depth, solid, to_face(point)[0]))
     depth, solid, face = (torch.cat(pieces, dim=-1).view(-1, height, width) for pieces in zip(*found, strict=True))
     return Sight(depth, solid, face)
@@ -91,11 +111,11 @@ def _bands(intrinsics: Tensor, height: int, width: int, worlds: int) -> tuple[Te
     return rays.split(max(1, most // worlds), dim=-1)
 
 
-def trace(worlds: WorldBatch, c2w: Tensor, rays: Tensor, over: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def trace(shapes: Shapes, c2w: Tensor, rays: Tensor, over: float | Tensor = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """First hits of any rays of one camera per world.
 
     Args:
-        worlds: what can be hit.
+        shapes: what can be hit.
         c2w: [B, 4, 4] relative to the first camera of each world.
         rays: [B, 3, N] directions in the camera's frame, z = 1.
         over: share of the clip that is over, 0 to 1.
@@ -104,12 +124,12 @@ def trace(worlds: WorldBatch, c2w: Tensor, rays: Tensor, over: float = 0.0) -> t
         z-depth [B, N], place of the solid [B, N], and the point hit in that solid's own frame [B, 3, N].
     """
     batch, _, count = rays.shape
-    camera = worlds.start @ c2w.float()
-    shift = (worlds.shift - over * worlds.drift).transpose(1, 2)
-    origin = torch.einsum("bsij,bj->bis", worlds.to_local, camera[:, :3, 3]) + shift
-    turn = torch.einsum("bsij,bjk->bisk", worlds.to_local, camera[:, :3, :3]).reshape(batch, -1, 3)
+    camera = shapes.start @ c2w.float()
+    shift = (shapes.shift - over * shapes.drift).transpose(1, 2)
+    origin = torch.einsum("bsij,bj->bis", shapes.to_local, camera[:, :3, 3]) + shift
+    turn = torch.einsum("bsij,bjk->bisk", shapes.to_local, camera[:, :3, :3]).reshape(batch, -1, 3)
     direction = torch.bmm(turn, rays).view(batch, 3, -1, count)
-    depth, solid = distances(worlds, origin[..., None], direction).min(dim=1)
+    depth, solid = distances(shapes.boxes, origin[..., None], direction).min(dim=1)
     chosen = solid[:, None].expand(-1, 3, -1)
     direction = direction.gather(2, chosen[:, :, None])[:, :, 0]
     return depth, solid, torch.addcmul(origin.gather(2, chosen), direction, depth[:, None])

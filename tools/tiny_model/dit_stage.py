@@ -38,20 +38,14 @@ _REPORT_EVERY = 1000
 
 def train_dit(args: argparse.Namespace, device: torch.device) -> None:
     """Train the chosen parts, then write their weights, the loss curve and samples of held-out clips."""
-    encoders, dit = load_encoders(Path(args.output_dir), device), _dit(args, device)
-    parameters = choose_parameters(dit, args.parts)
-    optimizer = make_adamw(parameters, args.learning_rate, device)
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    encoders, run = load_encoders(Path(args.output_dir), device), make_run(args, device)
+    accelerator, adapter = run.accelerator, run.dit.adapter
     rank, world = accelerator.process_index, accelerator.num_processes
     if world > 1 and args.steps is None:
         raise ValueError("several processes train for --steps, not --minutes: their clocks would end them apart")
-    run = DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed, accelerator)
     state = Path(args.state_dir) / f"{args.parts}_state.pt"
     first = run.load(state) if state.exists() else 0
-    if args.compile:
-        for block in dit.blocks:
-            block.compile()
-    ray_scale = 1 if dit.adapter is None else dit.adapter.config.ray_scale
+    ray_scale = 1 if adapter is None else adapter.config.ray_scale
     ring = ClipRing(encoders, stream(args, device, args.seed, first, rank, world), args.ring, ray_scale)
     for _ in progress(range(min(args.ring, 8 * args.batch_size) // args.render_batch), "first clips", unit="batch"):
         ring.refill()
@@ -63,6 +57,18 @@ def train_dit(args: argparse.Namespace, device: torch.device) -> None:
         _finish(args, run, encoders, losses, begin)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def make_run(args: argparse.Namespace, device: torch.device) -> DiTRun:
+    """Network, optimizer and processes of the run that the options ask for."""
+    dit = _dit(args, device)
+    parameters = choose_parameters(dit, args.parts)
+    if args.compile:
+        for block in dit.blocks:
+            block.compile()
+    optimizer = make_adamw(parameters, args.learning_rate, device)
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    return DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed, accelerator)
 
 
 def load_encoders(folder: Path, device: torch.device) -> Encoders:

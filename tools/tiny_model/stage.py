@@ -20,7 +20,8 @@ def stream(
     """Fresh clips of a seed, planned by processes where they are for training; each rank takes every world-th batch."""
     workers = args.workers if seed == args.seed else 0
     begin = first + rank * args.render_batch
-    return LiveClips(seed, args.render_batch, TASK.frames, TASK.fps, TASK.size, device, workers, begin, world)
+    kind = (TASK.frames, TASK.fps, TASK.size)
+    return LiveClips(seed, args.render_batch, *kind, device, workers, begin, world, args.compile)
 
 
 def schedule(args: argparse.Namespace, warmup: int = WARMUP_STEPS) -> Schedule:
