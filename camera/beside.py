@@ -128,6 +128,4 @@ def _strip(text: str, panels: int) -> _Picture:
 def _stacked(rows: Sequence[_Picture]) -> _Picture:
     """Pictures below each other, white on their right where one is wider."""
     width = max(row.shape[1] for row in rows)
-    return np.vstack(
-        [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    )
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows])
