@@ -148,7 +148,8 @@ def _camera_of(clip: Clip) -> CameraTrack | None:
     except (ValueError, OSError) as error:
         logger.warning(f"{item.path.name} is shown without its camera: {error}")
         return None
-    return clip_track(track, clip.frame_times, (info.height, info.width), clip.span.size[::-1])
+    width, height = clip.span.size
+    return clip_track(track, clip.frame_times, (info.height, info.width), (height, width))
 
 
 def _wants_to_stop() -> bool:
