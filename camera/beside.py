@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from camera.agreement import agreement_of, plane_points
+from camera.agreement import Agreement, agreement_of, plane_points
 from camera.parallax import plane_frames
 from camera.plot import draw_trajectory
 from camera.track import CameraTrack
@@ -31,18 +31,19 @@ _Frames = UInt8[np.ndarray, "F H W 3"]
 _Picture = UInt8[np.ndarray, "H W 3"]
 
 
-def clip_sheet(frames: _Frames, track: CameraTrack | None, title: str) -> _Picture:
+def clip_sheet(frames: _Frames, track: CameraTrack | None, title: str, agreement: Agreement | None = None) -> _Picture:
     """One picture of a clip: some frames in a row; with a camera also the first one moved by it, and its plot.
 
     Args:
         frames: RGB, one per frame of the track.
         track: the clip's own camera, with its crop; None where none is known.
         title: over the plot.
+        agreement: of the frames with the track, where it was found out already.
     """
     picked = sorted({round(place) for place in np.linspace(0, len(frames) - 1, _SHOWN)})
     if track is None:
         return contact_sheet([_scaled(frames[index], _PANEL_WIDTH) for index in picked], len(picked))
-    agreement = agreement_of(frames, track)
+    agreement = agreement or agreement_of(frames, track)
     enlarged = np.stack([_scaled(frame, _PANEL_WIDTH) for frame in frames])
     marked = _with_dots(enlarged, track, agreement.distance)
     moved = list(plane_frames(enlarged[0], track, agreement.distance))
@@ -58,17 +59,18 @@ def clip_sheet(frames: _Frames, track: CameraTrack | None, title: str) -> _Pictu
     return _stacked(rows)
 
 
-def clip_video(frames: _Frames, track: CameraTrack | None, title: str) -> _Frames:
+def clip_video(frames: _Frames, track: CameraTrack | None, title: str, agreement: Agreement | None = None) -> _Frames:
     """A clip as a video: the frames with dots, the first one moved by the camera, the plot; sides are even.
 
     Args:
         frames: RGB, one per frame of the track; the sides must be even.
         track: the clip's own camera, with its crop; None where none is known: then the frames are given back.
         title: over the plot.
+        agreement: of the frames with the track, where it was found out already.
     """
     if track is None:
         return frames
-    distance = agreement_of(frames, track).distance
+    distance = (agreement or agreement_of(frames, track)).distance
     factor = max(1, math.ceil(_LEAST_HEIGHT / frames.shape[1]))
     enlarged = np.stack([_scaled(frame, factor * frames.shape[2]) for frame in frames])
     marked = _with_dots(enlarged, track, distance)

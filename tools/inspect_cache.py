@@ -161,14 +161,14 @@ def _decoded(finding: "Finding", vae: "WanVAE", base: Path) -> dict[str, Any]:
         track = camera_of(finding, len(frames))
     except (ValueError, OSError) as error:
         told["camera"] = f"not drawn: {error}"
+    agreement = None if track is None else agreement_of(frames, track)
     base.parent.mkdir(parents=True, exist_ok=True)
-    write_image(f"{base}.png", clip_sheet(frames, track, base.name))
+    write_image(f"{base}.png", clip_sheet(frames, track, base.name, agreement))
     told["sheet"] = f"{base}.png"
     if len(frames) > 1:
-        write_video(f"{base}.mp4", clip_video(frames, track, base.name), _rate(track))
+        write_video(f"{base}.mp4", clip_video(frames, track, base.name, agreement), _rate(track))
         told["video"] = f"{base}.mp4"
-    if track is not None:
-        agreement = agreement_of(frames, track)
+    if agreement is not None:
         told |= {"camera": agreement.in_words(), "agreement": asdict(agreement)}
     return told
 
