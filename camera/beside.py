@@ -27,8 +27,8 @@ _STRIP = 22
 _PLOT_ASPECT = 1.25
 _FARTHEST = 1e4
 
-_Frames = UInt8[np.ndarray, "F H W 3"]
-_Picture = UInt8[np.ndarray, "H W 3"]
+_Frames = UInt8[np.ndarray, "F _ _ 3"]
+_Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
 def clip_sheet(frames: _Frames, track: CameraTrack | None, title: str, agreement: Agreement | None = None) -> _Picture:

@@ -28,7 +28,7 @@ from tools.procedural_world.clips import ClipPlan, render_clip
 from tools.procedural_world.rooms import build_world
 
 HEIGHT, WIDTH = 96, 128
-MOVES = "<starttime>0</starttime> <endtime>2</endtime> <speed>0.4</speed> <direction>{}</direction> <rotate>{}</rotate>"
+MOVES = "<starttime>0</starttime> <endtime>2</endtime> <speed>1.0</speed> <direction>{}</direction> <rotate>{}</rotate>"
 LATENTS = "v{}_00000-005_0064x0048_wan.safetensors"
 
 
@@ -134,7 +134,7 @@ def test_damaged_and_foreign_files_are_named(cached, look):
     write_tensors(folder / "v0_wan_camera.safetensors", fork, {"architecture": "wan"})
     write_tensors(folder / "x_hv_te.safetensors", {"varlen_t5_float32": torch.ones(2, 3)}, {"architecture": "hunyuan"})
     write_tensors(folder / "model.safetensors", {"weight": torch.ones(2)})
-    flat = {"latents_6x8_bfloat16": torch.ones(6, 8).bfloat16()}
+    flat = {"latents_1x6x8_bfloat16": torch.ones(6, 8).bfloat16()}
     write_tensors(folder / "v3_00000-005_0064x0048_wan.safetensors", flat, {"architecture": "wan"})
     times = {"architecture": "wan", "frame_times": '["a"]'}
     odd = {"latents_1x6x8_bfloat16": torch.ones(16, 1, 6, 8).bfloat16()}
@@ -217,14 +217,14 @@ def test_a_decoded_clip_agrees_with_the_camera_of_its_own_frames(filmed, look, v
     clips = LatentCaching().jobs(filmed.groups[0].items[0], [])
     for clip, (name, told) in zip(clips, sorted(decoded.items()), strict=True):
         agreement = told["agreement"]
-        assert agreement["camera"] < 0.8 * min(agreement["still"], agreement["inverted"]), (name, agreement)
+        assert agreement["camera"] < 0.9 * min(agreement["still"], agreement["inverted"]), (name, agreement)
         assert told["camera"].startswith("the camera fits best")
         info = probe_video(told["video"])
         assert info.frames == 13 and info.fps == pytest.approx(16, rel=0.02)
         assert probe_image(told["sheet"])[1] > 960
         shown = read_video(told["video"])[-1]
         likeness = [likeness_of(shown, decode(other).frames[-1]) for other in clips]
-        assert likeness[clips.index(clip)] > max(0.75, 0.1 + min(likeness)), "the frames are those of the clip"
+        assert likeness[clips.index(clip)] > max(0.7, 0.05 + min(likeness)), "the frames are those of the clip"
 
 
 def likeness_of(shown, truth):
