@@ -99,7 +99,7 @@ def test_sheet_and_video_have_the_frames_the_moved_frame_and_the_path():
     track = path_of()
     frames = filmed(track)
     plain, sheet = clip_sheet(frames, None, "a wall"), clip_sheet(frames, track, "a wall")
-    assert plain.shape[0] == 226 and sheet.shape[0] > 960 + 2 * plain.shape[0] - 10
+    assert plain.shape[0] == 224 and sheet.shape[0] > 960 + 2 * plain.shape[0] - 10
     assert clip_video(frames, None, "a wall") is frames
     video = clip_video(frames, track, "a wall")
     height, width = video.shape[1:3]
