@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     setup_logging()
     _check(args)
+    if args.debug_mode is not None:
+        return _show(args)
     import torch
 
     from common.precision import compute_dtype, dtype_name
@@ -110,6 +112,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _show(args: argparse.Namespace) -> int:
+    """Show the clips instead of encoding them; of several processes only the first does."""
+    from common.ranks import read_ranks
+    from dataset.config import load_config
+    from dataset.preview import ascii_drawer, show_clips
+    from dataset.sources import load_items
+
+    if read_ranks().rank > 0:
+        return 0
+    draw = ascii_drawer(args.console_width, args.console_back) if args.debug_mode == "console" else None
+    count = show_clips(load_items(load_config(args.dataset_config)), args.debug_mode, args.console_num_images, draw)
+    log.info("%d clips shown; nothing was encoded", count)
+    return 0
+
+
 def _encoder_files(args: argparse.Namespace, task: TaskConfig) -> dict[str, Path]:
     """The weights of the task's encoders; they are opened, so that a wrong file is known before anything is planned."""
     from wan.loading_encoders import open_clip, open_vae
@@ -133,9 +150,10 @@ def _check(args: argparse.Namespace) -> None:
         )
     if WAN_CONFIGS[args.task].clip is None and args.clip:
         raise ValueError(f"--clip: {args.task} makes video from text alone; choose an i2v task or leave it out")
-    for flag in ("console_back", "console_num_images"):
-        if getattr(args, flag) is not None:
-            log.warning("--%s has no effect: nothing is shown in the console", flag)
+    if args.debug_mode is None and args.console_num_images is not None:
+        log.warning("--console_num_images has no effect without --debug_mode")
+    if args.debug_mode != "console" and args.console_back is not None:
+        log.warning("--console_back has no effect without --debug_mode console")
 
 
 if __name__ == "__main__":

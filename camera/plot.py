@@ -5,9 +5,11 @@ import textwrap
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
@@ -66,6 +68,15 @@ def plot_trajectory(
     unknown = "".join(sorted({letter for letter in title or "" if not _is_in_the_font(letter)}))
     if unknown:
         logger.warning("%s: its font cannot draw %s of the title", path, " ".join(unknown[:_SHOWN_LETTERS]))
+
+
+def draw_trajectory(track: CameraTrack, title: str | None = None) -> UInt8[np.ndarray, "960 1200 3"]:
+    """The picture that `plot_trajectory` writes, as RGB."""
+    canvas = FigureCanvasAgg(_figure(track.rebased(), title))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _figure(track: CameraTrack, title: str | None, other: CameraTrack | None = None) -> Figure:

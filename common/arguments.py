@@ -132,10 +132,16 @@ def pruning_of(args: argparse.Namespace) -> Literal["none", "own", "foreign"]:
 
 
 def add_preview(parser: argparse.ArgumentParser) -> None:
-    """The flags of musubi-tuner's preview of a data set in the console."""
+    """The flags of musubi-tuner's preview of a data set."""
     group = parser.add_argument_group("preview")
+    group.add_argument(
+        "--debug_mode",
+        choices=["image", "console", "video"],
+        help="show the clips with their cameras instead of encoding them, no VAE needed: contact sheets or 16 fps "
+        "videos in CACHE_DIRECTORY/preview (musubi-tuner opens windows), or characters in the console",
+    )
     group.add_argument("--console_width", type=int, default=80, help="width of a preview in the console, characters")
-    group.add_argument("--console_back", help="background colour of a preview in the console")
+    group.add_argument("--console_back", help="background colour of a preview in the console: BLACK, RED, GREEN ...")
     group.add_argument("--console_num_images", type=int, help="show so many items of each data set, and do not ask")
 
 

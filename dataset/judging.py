@@ -30,7 +30,7 @@ def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[Latent
         found = _open(folder / name.file_name())
         if not isinstance(found, CacheHeader):
             fault = found
-        elif "latents" not in found.keys or _is_foreign(found):
+        elif "latents" not in found.keys or is_foreign(found):
             fault = "foreign"
         else:
             headers[name] = found
@@ -42,7 +42,7 @@ def judge_text(path: Path, caption: str | None) -> Reason | None:
     header = _open(path)
     if not isinstance(header, CacheHeader):
         return header
-    if "t5" not in header.keys or _is_foreign(header):
+    if "t5" not in header.keys or is_foreign(header):
         return "foreign"
     return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
 
@@ -146,7 +146,7 @@ def _open(path: Path) -> CacheHeader | Reason:
         return "damaged"
 
 
-def _is_foreign(header: CacheHeader) -> bool:
+def is_foreign(header: CacheHeader) -> bool:
     """True for a file of another architecture, of a version with other rules (the first number), or other numbers."""
     said = header.metadata
     version = said.get("format_version", FORMAT_VERSION).partition(".")[0]

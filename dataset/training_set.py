@@ -9,10 +9,12 @@ import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
+from camera.track import CameraTrack
 from common.media import VideoInfo
 from dataset.batch import Batch, Sample, collate
 from dataset.cache import LATENT_STRIDE, CacheHeader, read_cache, read_camera
@@ -155,13 +157,27 @@ def _load(clip: TrainingClip, tensors: tuple[str, ...], without_caption: bool, r
     _, text = read_cache(clip.empty_text if without_caption else clip.text, ("t5",))
     camera = None
     if clip.camera is not None:
-        camera_header, track = read_camera(clip.camera)
-        times, source = _times_and_source(clip, header, camera_header)
-        height, width = clip.shape[1:]
-        clip_size = height * LATENT_STRIDE, width * LATENT_STRIDE
-        source_size = clip_size if source is None else (source.height, source.width)
-        camera = clip_camera(clip_track(track, times, source_size, clip_size), height, width, ray_scale)
+        camera = clip_camera(track_of_clip(clip, header, clip.camera), *clip.shape[1:], ray_scale)
     return Sample(clip.name.clip_key(), found, text["t5"], camera)
+
+
+def track_of_clip(clip: TrainingClip, latents: CacheHeader, camera: Path) -> CameraTrack:
+    """The camera with which a clip is trained: the poses of its own frames, with its own crop.
+
+    Args:
+        clip: with its data set, which says how musubi-tuner counted the frames of a cache that does not say it.
+        latents: header of its latent cache.
+        camera: camera cache of the whole video.
+
+    Raises:
+        FileNotFoundError, ValueError: the camera cache is not there, damaged or too short; names it.
+    """
+    header, track = read_camera(camera)
+    times, source = _times_and_source(clip, latents, header)
+    height, width = clip.shape[1:]
+    clip_size = height * LATENT_STRIDE, width * LATENT_STRIDE
+    source_size = clip_size if source is None else (source.height, source.width)
+    return clip_track(track, times, source_size, clip_size)
 
 
 def _times_and_source(
