@@ -42,7 +42,7 @@ def cleaned_file(group: ItemGroup) -> Path:
 
 
 def cleaned_lines(group: ItemGroup, unwanted: Unwanted, action: Action) -> list[str]:
-    """The lines of the cleaned list; of a jsonl file all but the changed ones are the old ones, character for character.
+    """The lines of the cleaned list; of a jsonl file the unchanged ones are as they were, to the character.
 
     Raises:
         ValueError: the jsonl file has been changed in the meantime, and is wrong now.

@@ -17,7 +17,10 @@ _LEAD = (
     r"(?:the|this|an?)\s+(?:video|image|picture|photo|photograph|scene|clip|shot|view|close-up)\s+"
     r"(?:shows?|showing|depicts?|features?|captures?|of)|(?:there|here)\s+(?:is|are)|we\s+(?:can\s+)?see"
 )
-_PARTICIPLE = r"(?:\w+(?:ed|ing)|set|put|made|seen|shown|drawn|built|held|hung|laid|kept|left|hidden|full|next|close|situated|in|on|able to)"
+_PARTICIPLE = (
+    r"(?:\w+(?:ed|ing)|set|put|made|seen|shown|drawn|built|held|hung|laid|kept|left|hidden|full|next|close|situated|"
+    r"in|on|able to)"
+)
 _BE = rf"(?:is|are|was|were|be|being|been)(?:\s+(?:not\s+)?(?:\w+ly\s+)?{_PARTICIPLE}(?=\s))?"
 _VERBS = (
     r"(?:wearing|holding|carrying|containing|featuring|showing|surrounded by|filled with|covered (?:with|in|by)|"

@@ -5,8 +5,6 @@ the threshold. The best threshold has the highest F1, 2·P·R / (P + R) with pre
 Youden's J, recall + specificity - 1 (Youden 1950, "Index for rating diagnostic tests").
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,11 @@ import numpy as np
 from common.files import atomic_path
 
 Criterion = Literal["f1", "youden"]
+COLUMNS = (
+    *("threshold", "true_positives", "false_positives", "false_negatives", "true_negatives"),
+    *("precision", "recall", "false_positive_rate", "f1", "youden"),
+)
+"""Of the table of operating points."""
 
 
 @dataclass(frozen=True)
@@ -103,20 +106,21 @@ def area_under_roc(points: Sequence[Point]) -> float:
     return float(((x[1:] - x[:-1]) * (y[1:] + y[:-1]) / 2).sum())
 
 
-def write_table(path: Path, points: Sequence[Point]) -> None:
-    """All points as CSV: threshold, the four counts, precision, recall, false positive rate, F1, J."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        "threshold,true_positives,false_positives,false_negatives,true_negatives,precision,recall,"
-        "false_positive_rate,f1,youden".split(",")
-    )
+def table_rows(points: Sequence[Point]) -> list[list[str]]:
+    """The points as text, in the order of `COLUMNS`."""
+    rows = []
     for point in points:
         counts = (point.found, point.wronged, point.missed, point.spared)
         shares = (point.precision, point.recall, point.false_positive_rate, point.f1, point.youden)
-        table.writerow([f"{point.threshold:.4f}", *counts, *(f"{share:.4f}" for share in shares)])
+        rows.append([f"{point.threshold:.4f}", *map(str, counts), *(f"{share:.4f}" for share in shares)])
+    return rows
+
+
+def write_table(path: Path, points: Sequence[Point]) -> None:
+    """All points as a CSV file with the `COLUMNS`."""
+    lines = [",".join(row) + "\n" for row in (COLUMNS, *table_rows(points))]
     with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def roc_picture(points: Sequence[Point], best: Point) -> str:

@@ -1,12 +1,13 @@
 """What is to be scored: the items of a data set, which frames of each, and by what its scores are known again."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from camera.language import split_caption
 from common.files import require_file
 from common.media import pick_frames, read_image
 from dataset.clips import probe_item, spans_of
@@ -19,15 +20,37 @@ from tools.caption_check.phrases import key_of, phrases_of
 _LONGEST = 1 << 40
 
 
+Subject = tuple[Path, str]
+"""Whole path of a medium, and the scene of its caption: what a judgement is about, in whatever lists it stands."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One medium and the phrases that its frames are compared with."""
 
-    item: MediaItem
-    phrases: tuple[str, ...]
-    """Those of its caption, then those that only the labels name."""
+    items: tuple[MediaItem, ...]
+    """The medium with this scene, once for each data set that has it."""
+    own: tuple[str, ...]
+    """The phrases of its caption."""
+    extra: tuple[str, ...]
+    """Those that only the labels name."""
     fingerprint: str
-    """Of medium, caption, phrases, choice of frames and encoder: the same one means the same scores."""
+    """Of medium, scene, phrases, choice of frames and encoder: the same one means the same scores."""
+
+    @property
+    def item(self) -> MediaItem:
+        """Its first mention."""
+        return self.items[0]
+
+    @property
+    def subject(self) -> Subject:
+        """What is judged."""
+        return subject_of(self.item.path, self.item.caption)
+
+
+def subject_of(path: Path, caption: str) -> Subject:
+    """What a line of a list is judged by."""
+    return normalised(path), split_caption(caption)[0]
 
 
 def load_groups(dataset_config: str | None, jsonl: str | None) -> list[ItemGroup]:
@@ -53,7 +76,7 @@ def load_groups(dataset_config: str | None, jsonl: str | None) -> list[ItemGroup
 
 
 def _media_of(file: Path) -> Media:
-    """What a jsonl file lists, by the key that its first line has; what is wrong with it is told by whoever reads it."""
+    """What a jsonl file lists, by the key that its first line has; mistakes are for the reader to tell."""
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
         first = next((line for line in lines if line.strip()), "")
     return "image" if '"image_path' in first and '"video_path"' not in first else "video"
@@ -62,7 +85,7 @@ def _media_of(file: Path) -> Media:
 def work_of(
     groups: Sequence[ItemGroup], labelled: Mapping[Path, Sequence[str]], frames: int, encoder: str
 ) -> list[Work]:
-    """All items that have something to score, each medium once per caption; mirrored twins show the same things.
+    """All there is to score, in the order of the lists. Mirrored twins show the same things and are left out.
 
     Args:
         groups: from `load_groups`.
@@ -70,16 +93,20 @@ def work_of(
         frames: how many frames of each medium are looked at.
         encoder: identity of the encoder and of how it is used.
     """
-    found: dict[str, Work] = {}
+    mentions: dict[Subject, list[MediaItem]] = defaultdict(list)
     for item in (item for group in groups for item in group.items if not item.mirrored):
-        own = phrases_of(item.caption)
+        mentions[subject_of(item.path, item.caption)].append(item)
+    found = []
+    for (path, scene), items in mentions.items():
+        own = phrases_of(items[0].caption)
         known = {key_of(phrase) for phrase in own}
-        extra = [phrase for phrase in labelled.get(normalised(item.path), ()) if key_of(phrase) not in known]
+        extra = [phrase for phrase in labelled.get(path, ()) if key_of(phrase) not in known]
         if own or extra:
-            made_from = (folder_fingerprint(item.path), item.caption, _choice(item), str(frames), encoder)
-            fingerprint = text_fingerprint(str(normalised(item.path)), *made_from, *own, *extra)
-            found.setdefault(fingerprint, Work(item, (*own, *extra), fingerprint))
-    return list(found.values())
+            choice = sorted({_choice(item) for item in items})
+            made_from = (str(path), folder_fingerprint(path), scene, str(frames), *choice, encoder)
+            fingerprint = text_fingerprint(*made_from, *own, *extra)
+            found.append(Work(tuple(items), tuple(own), tuple(extra), fingerprint))
+    return found
 
 
 def _choice(item: MediaItem) -> str:
@@ -89,16 +116,17 @@ def _choice(item: MediaItem) -> str:
     return repr((*cut, entry.source_fps, item.fps))
 
 
-def chosen_frames(item: MediaItem, count: int) -> list[int]:
-    """Numbers of `count` frames of a medium, evenly spaced over those that the data set trains on.
+def chosen_frames(items: Sequence[MediaItem], count: int) -> list[int]:
+    """Numbers of `count` frames of a medium, evenly spaced over those that its data sets train on.
 
     Of a video too short for any clip, over all its frames. Fewer where it has not so many.
 
     Raises:
         FileNotFoundError, ValueError: the medium is not there or unreadable.
     """
-    info = probe_item(item)
-    trained = sorted({index for span in spans_of(item, info) for index in span.indices}) or list(range(info.frames))
+    infos = [(item, probe_item(item)) for item in items]
+    trained = sorted({index for item, info in infos for span in spans_of(item, info) for index in span.indices})
+    trained = trained or list(range(infos[0][1].frames))
     places = np.linspace(0, len(trained) - 1, min(count, len(trained))).round().astype(int)
     return [trained[place] for place in places.tolist()]
 
@@ -110,8 +138,3 @@ def read_frames(item: MediaItem, numbers: Sequence[int]) -> list[np.ndarray]:
         FileNotFoundError, ValueError: the medium is not there or damaged.
     """
     return [read_image(item.path)] if item.entry.media == "image" else list(pick_frames(item.path, numbers))
-
-
-def summary(item: MediaItem) -> dict[str, Any]:
-    """What a list of results says of an item."""
-    return {"path": str(item.path), "where": item.where, "caption": item.caption}
