@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tools.caption_check.report import Judged
     from tools.caption_check.scoring import Cosines
     from tools.caption_check.store import Scores
-    from tools.caption_check.threshold import Point
+    from tools.caption_check.threshold import Criterion, Point
     from tools.caption_check.work import Work
 
 log = get_logger("captions")
@@ -95,6 +95,7 @@ def check_captions(args: argparse.Namespace, encoder: Encoder) -> int:
     Raises:
         FileNotFoundError, ValueError: a list, a label or a file of weights is missing or wrong.
     """
+    from tools.caption_check.cleaning import cleaned_file
     from tools.caption_check.labels import phrases_by_medium, read_labels
     from tools.caption_check.report import judge
     from tools.caption_check.store import read_scores
@@ -102,6 +103,9 @@ def check_captions(args: argparse.Namespace, encoder: Encoder) -> int:
 
     folder = Path(args.output_dir)
     groups = load_groups(args.dataset_config, args.jsonl)
+    if args.action != "none":
+        for group in groups:
+            require_writable(cleaned_file(group).parent, f"--action {args.action}")
     media = [item.path for group in groups for item in group.items]
     labels = read_labels(args.labels, media) if args.labels else []
     work = work_of(groups, phrases_by_medium(labels), args.frames, encoder.identity)
@@ -171,7 +175,7 @@ def choose_threshold(
     labels: Sequence["Label"],
     work: Sequence["Work"],
     scores: Mapping[str, "Scores"],
-    criterion: "str",
+    criterion: "Criterion",
     folder: Path,
 ) -> "tuple[list[Point], Point]":
     """The operating points on the labels and the best of them; writes threshold.csv and roc.svg.
@@ -193,7 +197,7 @@ def choose_threshold(
         log.warning("%d labels are left out: their media could not be read", len(labels) - len(scored))
     values = [by_phrase[label.path, key_of(label.phrase)] for label in scored]
     points = operating_points(values, [label.present for label in scored])
-    best = best_point(points, "f1" if criterion == "f1" else "youden")
+    best = best_point(points, criterion)
     write_table(folder / "threshold.csv", points)
     with atomic_path(folder / "roc.svg") as temporary:
         temporary.write_text(roc_picture(points, best) + "\n", encoding="utf-8")
@@ -217,26 +221,25 @@ def write_results(
     from tools.caption_check.work import read_frames
 
     with atomic_path(folder / "ranking.jsonl") as temporary:
-        lines = [json.dumps(_ranking_line(one), ensure_ascii=False) + "\n" for one in judged if one.work.own]
+        lines = [json.dumps(_ranking_line(one), ensure_ascii=False) + "\n" for one in judged]
         temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
 
     def pictures(one: "Judged", places: Sequence[int]) -> "Sequence[np.ndarray]":
         bar.update()
         return read_frames(one.work.item, [one.scores.frames[place] for place in places])
 
-    shown = [one for one in judged if one.work.own][:report_items]
+    shown = judged[:report_items]
     with progress(len(shown), "writing the report", "video") as bar:
         write_report(folder / "report.html", shown, facts, chosen, pictures)
     log.info(f"wrote {folder / 'report.html'}")
 
 
 def _ranking_line(judged: "Judged") -> dict[str, object]:
-    own = judged.scores.phrases[: len(judged.work.own)]
     return {
         "path": str(judged.work.item.path),
         "caption": judged.work.item.caption,
         "suspects": judged.suspects,
-        "phrases": [{**asdict(phrase), "frame": judged.scores.frames[phrase.frame]} for phrase in own],
+        "phrases": [{**asdict(phrase), "frame": judged.scores.frames[phrase.frame]} for phrase in judged.phrases],
     }
 
 

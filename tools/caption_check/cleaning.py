@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from camera.language import split_caption
 from common.files import atomic_path
 from dataset.jsonl import read_records
 from dataset.sources import ItemGroup, MediaItem
@@ -27,9 +26,7 @@ def cleaned_caption(caption: str, unwanted: Sequence[str], action: Action) -> st
         return caption
     if action == "drop":
         return None
-    kept = strip_phrases(caption, unwanted)
-    assert kept is None or split_caption(kept)[1] == split_caption(caption)[1], "the camera text is not touched"
-    return kept
+    return strip_phrases(caption, unwanted)
 
 
 def cleaned_file(group: ItemGroup) -> Path:
@@ -38,7 +35,7 @@ def cleaned_file(group: ItemGroup) -> Path:
     if entry.jsonl_file is not None:
         return entry.jsonl_file.with_name(f"{entry.jsonl_file.stem}.cleaned.jsonl")
     assert entry.directory is not None
-    return entry.directory / "captions.cleaned.jsonl"
+    return entry.directory / f"{entry.media}s.cleaned.jsonl"
 
 
 def cleaned_lines(group: ItemGroup, unwanted: Unwanted, action: Action) -> list[str]:

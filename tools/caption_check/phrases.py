@@ -71,10 +71,10 @@ def strip_phrases(caption: str, unwanted: Collection[str]) -> str | None:
         unwanted: phrases, compared by `key_of`.
 
     Returns:
-        None where nothing of the scene would be left.
+        None where nothing of the scene would be left, or what is left would be read as camera text.
     """
     keys = {key_of(phrase) for phrase in unwanted}
-    scene = split_caption(caption)[0]
+    scene, camera = split_caption(caption)
     cut = cut_scene(scene)
     gone = _with_dependents([key_of(piece) in keys for piece in cut.pieces], cut.strengths())
     kept = [piece for piece, is_gone in zip(cut.pieces, gone, strict=True) if not is_gone]
@@ -82,7 +82,8 @@ def strip_phrases(caption: str, unwanted: Collection[str]) -> str | None:
         return caption if not any(gone) and key_of(scene[_label_end(scene) :].strip()) not in keys else None
     start = len(caption) - len(caption.lstrip())
     assert caption.startswith(scene, start), "the scene stands in front of the camera text"
-    return caption[:start] + _put_together(cut, gone) + caption[start + len(scene) :]
+    kept_caption = caption[:start] + _put_together(cut, gone) + caption[start + len(scene) :]
+    return kept_caption if split_caption(kept_caption)[1] == camera else None
 
 
 def cut_scene(scene: str) -> Cut:

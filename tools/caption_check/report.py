@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from common.files import atomic_path
+from tools.caption_check.scoring import PhraseScore
 from tools.caption_check.store import Scores
 from tools.caption_check.threshold import COLUMNS, Point, roc_picture, table_rows
 from tools.caption_check.work import Work
@@ -37,13 +38,13 @@ class Judged:
     """Phrases of its caption whose score is below the threshold."""
 
     @property
-    def lowest(self) -> float:
-        """Score of the worst phrase of its caption; infinite where it has none."""
-        return min((phrase.score for phrase in self.scores.phrases[: len(self.work.own)]), default=float("inf"))
+    def phrases(self) -> list[PhraseScore]:
+        """Those of its caption, the lowest score first."""
+        return sorted(self.scores.phrases[: len(self.work.own)], key=lambda phrase: phrase.score)
 
 
 def judge(work: Sequence[Work], scores: Mapping[str, Scores], threshold: float | None) -> list[Judged]:
-    """Everything that was scored, the lowest score first.
+    """Every caption with phrases that was scored, the lowest score first.
 
     Args:
         work: of the data set; what has no scores is passed over.
@@ -53,17 +54,17 @@ def judge(work: Sequence[Work], scores: Mapping[str, Scores], threshold: float |
     found = []
     for one in work:
         known = scores.get(one.fingerprint)
-        if known is not None:
+        if known is not None and one.own:
             own = known.phrases[: len(one.own)]
             low = tuple(phrase.phrase for phrase in own if threshold is not None and phrase.score < threshold)
             found.append(Judged(one, known, low))
-    return sorted(found, key=lambda judged: (judged.lowest, str(judged.work.item.path)))
+    return sorted(found, key=lambda judged: (judged.phrases[0].score, str(judged.work.item.path)))
 
 
-def shown_frames(scores: Scores) -> list[int]:
-    """Up to four places in `scores.frames`: where the lowest phrases are best seen, then evenly spaced ones."""
-    lowest = [phrase.frame for phrase in sorted(scores.phrases, key=lambda phrase: phrase.score)]
-    spread = np.linspace(0, len(scores.frames) - 1, _SHOWN_FRAMES).round().astype(int).tolist()
+def shown_frames(judged: Judged) -> list[int]:
+    """Up to four places in `scores.frames`: where the two lowest phrases are best seen, then evenly spaced ones."""
+    lowest = [phrase.frame for phrase in judged.phrases]
+    spread = np.linspace(0, len(judged.scores.frames) - 1, _SHOWN_FRAMES).round().astype(int).tolist()
     return sorted(list(dict.fromkeys([*lowest[:2], *spread]))[:_SHOWN_FRAMES])
 
 
@@ -94,7 +95,7 @@ def write_report(
         f"<title>Captions</title><style>{_STYLE}</style></head><body><h1>Captions, the most doubtful first</h1>",
         f"<table>{rows}</table>",
         *([] if chosen is None else [_threshold_part(*chosen)]),
-        *(_item_part(one, pictures(one, shown_frames(one.scores))) for one in judged),
+        *(_item_part(one, pictures(one, shown_frames(one))) for one in judged),
         "</body></html>\n",
     ]
     with atomic_path(path) as temporary:
@@ -122,14 +123,14 @@ def _item_part(judged: Judged, pictures: Sequence[np.ndarray]) -> str:
     figures = "".join(
         f'<figure><img alt="frame {scores.frames[place]}" src="{_data_url(picture)}">'
         f"<figcaption>frame {scores.frames[place]}</figcaption></figure>"
-        for place, picture in zip(shown_frames(scores), pictures, strict=True)
+        for place, picture in zip(shown_frames(judged), pictures, strict=True)
     )
     rows = "".join(
         _row(
             (html.escape(phrase.phrase), f"{phrase.score:.2f}", str(scores.frames[phrase.frame])),
             "low" if phrase.phrase in judged.suspects else "",
         )
-        for phrase in sorted(scores.phrases[: len(judged.work.own)], key=lambda phrase: phrase.score)
+        for phrase in judged.phrases
     )
     where = "; ".join(one.where for one in judged.work.items)
     return (

@@ -103,7 +103,7 @@ def work_of(
         extra = [phrase for phrase in labelled.get(path, ()) if key_of(phrase) not in known]
         if own or extra:
             choice = sorted({_choice(item) for item in items})
-            made_from = (str(path), folder_fingerprint(path), scene, str(frames), *choice, encoder)
+            made_from = (folder_fingerprint(path), scene, str(frames), *choice, encoder)
             fingerprint = text_fingerprint(*made_from, *own, *extra)
             found.append(Work(tuple(items), tuple(own), tuple(extra), fingerprint))
     return found
