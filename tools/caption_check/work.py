@@ -17,8 +17,6 @@ from dataset.paths import normalised
 from dataset.sources import ItemGroup, MediaItem, load_items
 from tools.caption_check.phrases import key_of, phrases_of
 
-_LONGEST = 1 << 40
-
 
 Subject = tuple[Path, str]
 """Whole path of a medium, and the scene of its caption: what a judgement is about, in whatever lists it stands."""
@@ -69,8 +67,7 @@ def load_groups(dataset_config: str | None, jsonl: str | None) -> list[ItemGroup
         _media_of(file),
         cache_directory=file.parent,
         jsonl_file=file,
-        frame_extraction="full",
-        max_frames=_LONGEST,
+        frame_extraction="slide",  # with the default of clips of one frame: all frames
     )
     return load_items(DatasetConfig(file, (entry,)))
 
