@@ -36,8 +36,9 @@ _PREPOSITIONS = (
 _CONJUNCTIONS = r"(?:and|or|as well as|along with|together with|plus|&)"
 _WORDS = rf"(?<![\w'’-])(?:{_PLACE}|{_LEAD}|{_BE}|{_VERBS}|as well as|{_PREPOSITIONS}|{_CONJUNCTIONS})(?![\w'’-])"
 _MARKS = r"[!?;:()\[\]\"“”\n，。；：！？、（）…]|,(?!\d)|\.(?!\w)|\s[-–—]+\s"
-JOINT = re.compile(rf"\s*(?:(?:{_MARKS}|{_WORDS})\s*)+", re.IGNORECASE)
-"""One joint: marks and words as they follow each other, with the spaces around them."""
+# begins with no space: a long row of them would be tried from each of them on
+JOINT = re.compile(rf"(?:{_MARKS}|{_WORDS})(?:\s*(?:{_MARKS}|{_WORDS}))*", re.IGNORECASE)
+"""One joint: marks and words as they follow each other. The spaces around them belong to it too."""
 
 _SENTENCE_MARK = re.compile(r"[.!?;\n。；！？]")
 _NOT_LIST = re.compile(rf"(?<![\w'’-])(?:{_PLACE}|{_LEAD}|{_BE}|{_VERBS}|{_PREPOSITIONS})(?![\w'’-])", re.IGNORECASE)

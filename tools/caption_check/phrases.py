@@ -92,22 +92,23 @@ def cut_scene(scene: str) -> Cut:
     position = begin = _label_end(scene)
     head = scene[:begin]
     for found in JOINT.finditer(scene, begin):
-        piece = scene[position : found.start()]
-        if joins_colours(piece, found[0]):
+        before = scene[position : found.start()]
+        if joins_colours(before.rstrip(), found[0]):
             continue
-        if piece.strip():
-            joints.append(head)
+        if before.strip():
+            piece = before.strip()
+            begin = position + before.index(piece)
+            joints.append(head + scene[position:begin])
             pieces.append(piece)
-            head = found[0]
-        else:
-            head += piece + found[0]
+            head, position = "", begin + len(piece)
+        head += scene[position : found.end()]
         position = found.end()
     rest = scene[position:]
-    if rest:
-        joints.append(head)
-        pieces.append(rest)
-        head = ""
-    return Cut((*joints, head), tuple(pieces))
+    if rest.strip():
+        joints.append(head + rest[: len(rest) - len(rest.lstrip())])
+        pieces.append(rest.strip())
+        head, rest = "", rest[len(rest.rstrip()) :]
+    return Cut((*joints, head + rest), tuple(pieces))
 
 
 def _label_end(scene: str) -> int:

@@ -17,7 +17,6 @@ from dataset.paths import normalised
 from dataset.sources import ItemGroup, MediaItem, load_items
 from tools.caption_check.phrases import key_of, phrases_of
 
-
 Subject = tuple[Path, str]
 """Whole path of a medium, and the scene of its caption: what a judgement is about, in whatever lists it stands."""
 
