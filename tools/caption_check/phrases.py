@@ -124,7 +124,7 @@ def _with_dependents(gone: list[bool], strengths: list[int]) -> list[bool]:
     """The first thing of a clause takes along all that hangs on it; another one only what is said of nothing else."""
     found: list[bool] = []
     head_is_gone = False
-    for is_gone, before in zip(gone, strengths, strict=False):
+    for is_gone, before in zip(gone, strengths[:-1], strict=True):
         if before > WEAK:
             head_is_gone = is_gone
         found.append(is_gone or head_is_gone or (before == CLOSE and found[-1]))
@@ -135,7 +135,7 @@ def _put_together(cut: Cut, gone: list[bool]) -> str:
     """The scene of the pieces that stay; of the joints that meet where pieces went, the strongest, or the last such."""
     text, capital = "", cut.pieces[0][0].isupper()
     meeting: list[tuple[int, str]] = []
-    for joint, power, piece, is_gone in zip(cut.joints, cut.strengths(), cut.pieces, gone, strict=False):
+    for joint, power, piece, is_gone in zip(cut.joints[:-1], cut.strengths()[:-1], cut.pieces, gone, strict=True):
         meeting.append((power, joint))
         if is_gone:
             continue
