@@ -37,7 +37,8 @@ class Cut:
 
     def strengths(self) -> list[int]:
         """Of each joint; both ends are START."""
-        return [START, *(strength(joint) for joint in self.joints[1:-1]), START]
+        inner = [strength(joint) for joint in self.joints[1:-1]]
+        return [START, *inner, START] if self.pieces else [START]
 
 
 def key_of(phrase: str) -> str:
