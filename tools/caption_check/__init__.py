@@ -1,0 +1,1 @@
+"""The parts of tools/check_captions.py: phrases, scores, threshold, report, cleaned lists."""
