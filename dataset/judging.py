@@ -6,6 +6,7 @@ What a file does not say is not held against it, so the caches of musubi-tuner c
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from camera.language import has_camera
 from common.media import VideoInfo
 from dataset.buckets import bucket_of, bucket_resolutions
 from dataset.cache import LATENT_STRIDE, CacheHeader, is_camera_cache, is_foreign, read_header
@@ -47,7 +48,7 @@ def judge_text(path: Path, caption: str | None) -> Reason | None:
 def judge_camera(path: Path, item: MediaItem | None, latents: Iterable[CacheHeader]) -> Reason | None:
     """Why a camera cache cannot be used; None when it can.
 
-    One made from a camera file counts whatever that file holds by now: training needs the caches only.
+    One made from a camera file counts whatever a file of that name holds by now: training needs the caches only.
 
     Args:
         path: the cache.
@@ -63,9 +64,7 @@ def judge_camera(path: Path, item: MediaItem | None, latents: Iterable[CacheHead
     media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
     if len(media) == 1 and header.source_info is not None and _medium_of(header) not in media:
         return "stale"
-    if item is None or said.get("source") != "caption":
-        return None
-    return None if item.camera_file is None and _is_caption(said.get("caption"), item.caption) else "stale"
+    return None if item is None or _is_camera_of(said, item) else "stale"
 
 
 def wanted_latents(
@@ -137,6 +136,16 @@ def latent_grid(header: CacheHeader) -> tuple[int, int, int]:
 def _medium_of(header: CacheHeader) -> tuple[str | None, VideoInfo | None]:
     """The file that a cache was made from, and its size, length and times as they were taken."""
     return header.metadata.get("source_fingerprint"), header.source_info
+
+
+def _is_camera_of(said: Mapping[str, str], item: MediaItem) -> bool:
+    """Whether the metadata of a camera cache name the camera file that the item has now, or its caption."""
+    if said.get("source") == "caption":
+        return item.camera_file is None and _is_caption(said.get("caption"), item.caption)
+    if item.camera_file is None:
+        # its folder may have been emptied since; but a camera in the caption would be taken now
+        return not has_camera(item.caption)
+    return said.get("camera_file", item.camera_file.name) == item.camera_file.name
 
 
 def _open(path: Path) -> CacheHeader | Reason:

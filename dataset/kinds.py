@@ -277,6 +277,8 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
         extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
         extra["source"] = "caption" if job.item.camera_file is None else "file"
         extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
+        if job.item.camera_file is not None:
+            extra["camera_file"] = job.item.camera_file.name
         track.save(job.target, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:

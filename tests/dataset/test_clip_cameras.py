@@ -119,6 +119,22 @@ def test_a_stated_rate_that_is_taken_back_makes_latents_and_cameras_out_of_date(
     check(project, lambda index: index / 16)
 
 
+def test_a_camera_file_that_is_exchanged_or_taken_away_makes_the_camera_out_of_date(project):
+    project.videos([CAPTION], frames=12, fps=16)
+    for name, direction in (("one", "left"), ("two", "up")):
+        compile_moves(parse(camera_caption(direction)), 12, 16.0).save(project.root / f"{name}.safetensors")
+    record = {"video_path": "videos/v0.mp4", "caption": CAPTION}
+    named = [record | {"camera_file": f"{name}.safetensors"} for name in ("one", "two")]
+    project.write(project.toml.read_text(), named[0]).cache_all()
+    assert len(project.training_set()) == 1
+    for now in (named[1], record, named[0]):
+        project.write(project.toml.read_text(), now)
+        with pytest.raises(ValueError, match="camera caches of 1 of 1 items are out of date"):
+            project.training_set()
+        assert project.cache_cameras(skip_existing=True) == 1
+        assert len(project.training_set()) == 1
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["there", "gone"])
 def test_a_folder_of_images_whose_data_set_has_another_rate(project, kept):
     for index in range(12):
