@@ -62,7 +62,7 @@ def judge_camera(path: Path, item: MediaItem | None, latents: Iterable[CacheHead
     if not is_camera_cache(header):
         return "foreign"
     media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
-    if len(media) == 1 and header.source_info is not None and _medium_of(header) not in media:
+    if media and header.source_info is not None and media != {_medium_of(header)}:
         return "stale"
     return None if item is None or _is_camera_of(said, item) else "stale"
 

@@ -19,7 +19,8 @@ _SCRIPTS: dict[Kind, str] = {
 }
 _REASONS: dict[Reason, str] = {
     "missing": "are missing",
-    "stale": "are out of date (the dataset file now asks for other frames, another size or another caption)",
+    "stale": "are out of date (made for other frames, another size, rate, camera or caption, or from another version "
+    "of the medium)",
     "poor": "do not hold all of {tensors}",
     "foreign": "are of another program or version of the format",
     "damaged": "cannot be read",

@@ -224,8 +224,8 @@ def test_why_caches_do_not_count_is_said(project):
         "latent caches of 1 of 13 items cannot be read: v0.mp4",
         "latent caches of 1 of 13 items are of another program or version of the format: v1.mp4",
         "latent caches of 1 of 13 items do not hold all of latents, latents_image, clip: v2.mp4",
-        "latent caches of 1 of 13 items are out of date (the dataset file now asks for other frames, another size or "
-        "another caption): v3.mp4",
+        "latent caches of 1 of 13 items are out of date (made for other frames, another size, rate, camera or caption, "
+        "or from another version of the medium): v3.mp4",
         "text caches of 11 of 13 items are missing: " + ", ".join(f"v{n}.mp4" for n in range(10)) + " and 1 more",
     ]
 
@@ -275,6 +275,10 @@ def test_kept_caches_of_an_older_video_do_no_harm(project):
     project.cache_cameras()
     assert len(project.caches("*0048_wan.safetensors")) == 3
     assert [clip.name.start for clip in project.training_set().clips] == [0, 5]
+    # whoever takes everything takes the older video's clip too, and its camera is not there any more
+    project.cache_text()
+    with pytest.raises(ValueError, match="camera caches of 1 of 1 items are out of date"):
+        project.training_set(use_all_caches=True)
 
 
 def test_too_short_videos_are_not_missing(project):
