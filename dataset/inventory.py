@@ -139,6 +139,8 @@ def _with_the_rest(
     if demand.camera:
         media = {header.metadata.get("source_fingerprint") for header in latents.values()}
         faults["camera"] = judge_camera(camera, item, media.pop() if len(media) == 1 else None)
+        if faults["camera"] == "parted":  # which of the two is the older one only the scripts can tell
+            faults["latent"] = faults["latent"] or "parted"
     name = key if item is None else item.path.name
     clips = [
         TrainingClip(entry, latent, latent_grid(header), header.path, text, camera if demand.camera else None)

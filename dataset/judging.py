@@ -64,7 +64,7 @@ def judge_camera(path: Path, item: MediaItem | None, medium: str | None) -> Reas
     if "c2w" not in header.keys or (said.get("format_version"), said.get("convention")) != (CAMERA_VERSION, CONVENTION):
         return "foreign"
     if medium is not None and said.get("source_fingerprint", medium) != medium:
-        return "stale"
+        return "parted"
     if item is None or said.get("source") != "caption":
         return None
     return None if item.camera_file is None and _is_caption(said.get("caption"), item.caption) else "stale"

@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.sources import shorten
 
 Kind = Literal["latent", "text", "camera"]
-Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled"]
+Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled", "parted"]
 
 _SCRIPTS: dict[Kind, str] = {
     "latent": "wan_cache_latents.py",
@@ -24,6 +24,7 @@ _REASONS: dict[Reason, str] = {
     "foreign": "are of another program or version of the format",
     "damaged": "cannot be read",
     "uncontrolled": "hold no control, and the items name none (control_path in the jsonl, or control_directory)",
+    "parted": "are of another version of the medium than other caches of the item (it was changed in between)",
 }
 
 
