@@ -138,6 +138,8 @@ def _with_the_rest(
     faults["text"] = judge_text(text, None if item is None else item.caption)
     if demand.camera:
         faults["camera"] = judge_camera(camera, item, latents.values())
+        if faults["camera"] == "parted":  # which of the two is the older one only the scripts can tell
+            faults["latent"] = faults["latent"] or "parted"
     name = key if item is None else item.path.name
     clips = [
         TrainingClip(entry, latent, latent_grid(header), header.path, text, camera if demand.camera else None)

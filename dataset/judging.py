@@ -63,7 +63,7 @@ def judge_camera(path: Path, item: MediaItem | None, latents: Iterable[CacheHead
         return "foreign"
     media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
     if media and header.source_info is not None and media != {_medium_of(header)}:
-        return "stale"
+        return "parted"
     return None if item is None or _is_camera_of(said, item) else "stale"
 
 

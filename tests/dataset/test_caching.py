@@ -257,6 +257,18 @@ def test_only_our_own_outdated_caches_are_deleted_unless_asked(project, caplog):
     assert cache_all(pruning="foreign") == whole - own - foreign
 
 
+def test_folders_and_broken_links_named_like_caches_are_passed_over(project):
+    project.videos([camera_caption()]).cache_all()
+    cache = project.root / "cache"
+    for kind in ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera"):
+        (cache / f"folder{kind}.safetensors").mkdir()
+        (cache / f"link{kind}.safetensors").symlink_to(cache / "nowhere")
+    before = set(cache.iterdir())
+    for cache_kind in (project.cache_latents, project.cache_text, project.cache_cameras):
+        cache_kind(skip_existing=True, pruning="foreign")
+    assert set(cache.iterdir()) == before
+
+
 def test_a_cache_that_appears_or_changes_during_a_run_is_nobodys_to_prune(project):
     project.videos(["x"])
     project.cache_latents()

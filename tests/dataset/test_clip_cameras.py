@@ -113,7 +113,7 @@ def test_a_stated_rate_that_is_taken_back_makes_latents_and_cameras_out_of_date(
         project.training_set()
     assert project.cache_latents(skip_existing=True) == 1
     # its poses lie at the times of 8 per second still
-    with pytest.raises(ValueError, match="camera caches of 1 of 1 items are out of date"):
+    with pytest.raises(ValueError, match="camera caches of 1 of 1 items are of another version of the medium"):
         project.training_set()
     assert project.cache_cameras(skip_existing=True) == 1
     check(project, lambda index: index / 16)
