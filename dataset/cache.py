@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from camera.track import CameraTrack
+from camera.track import CONVENTION, CameraTrack
+from camera.track import FORMAT_VERSION as CAMERA_VERSION
 from common.files import require_file
 from common.media import VideoInfo
 from common.precision import dtype_name
@@ -62,6 +63,23 @@ class CacheHeader:
         """Seconds of the video at which the clip's frames lie; None in a file of musubi-tuner."""
         text = self.metadata.get("frame_times")
         return None if text is None else tuple(json.loads(text))
+
+
+def is_foreign(header: CacheHeader) -> bool:
+    """True for a latent or text cache of another architecture, of a version with other rules, or of other numbers.
+
+    What it does not say is not held against it. Of a format version, the first number tells other rules.
+    """
+    said = header.metadata
+    version = said.get("format_version", FORMAT_VERSION).partition(".")[0]
+    ours = (ARCHITECTURE, FORMAT_VERSION.partition(".")[0], ENCODING_VERSION)
+    return (said.get("architecture", ARCHITECTURE), version, said.get("encoding_version", ENCODING_VERSION)) != ours
+
+
+def is_camera_cache(header: CacheHeader) -> bool:
+    """True for a camera cache of our version and convention; the fork's are none."""
+    said = header.metadata
+    return "c2w" in header.keys and (said.get("format_version"), said.get("convention")) == (CAMERA_VERSION, CONVENTION)
 
 
 def plain_name(key: str) -> str:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from common.media import VideoInfo, fit_to_size, pick_frames, probe_folder, probe_image, probe_video, read_image
+from common.media import (
+    VIDEO_EXTENSIONS,
+    VideoInfo,
+    fit_to_size,
+    pick_frames,
+    probe_folder,
+    probe_image,
+    probe_video,
+    read_image,
+)
 from dataset.buckets import Resolution, bucket_of
 from dataset.cache import LATENT_STRIDE, CacheHeader
 from dataset.control import control_indices, is_image
@@ -92,9 +101,23 @@ def probe_item(item: MediaItem) -> VideoInfo:
         width, height = probe_image(item.path)
         return VideoInfo(width, height, TARGET_FPS, 1)
     if item.path.is_dir():
-        stated = item.entry.source_fps
-        return probe_folder(item.path, item.fps or (stated if isinstance(stated, float) else TARGET_FPS))
-    info = probe_video(item.path)
+        return probe_folder(item.path, stated_fps(item) or TARGET_FPS)
+    return at_stated_rate(item, probe_video(item.path))
+
+
+def stated_fps(item: MediaItem) -> float | None:
+    """The rate that the dataset file gives a medium, whatever that says itself; None where it leaves it to the medium.
+
+    A folder of images runs at the rate of its data set; it need not be there any more, and is known by its name then.
+    """
+    is_folder = item.path.is_dir() or item.path.suffix.lower() not in VIDEO_EXTENSIONS
+    if item.fps is None and is_folder and isinstance(item.entry.source_fps, float):
+        return item.entry.source_fps
+    return item.fps
+
+
+def at_stated_rate(item: MediaItem, info: VideoInfo) -> VideoInfo:
+    """A medium, with the rate of the item's jsonl line where that states one."""
     return info if item.fps is None else replace(info, fps=item.fps, times=None)
 
 
@@ -135,9 +158,15 @@ def latent_name(item: MediaItem, span: ClipSpan, info: VideoInfo) -> LatentName:
     return LatentName(item.key, *span.size, span.start, len(span.indices))
 
 
-def is_cache_of(header: CacheHeader, span: ClipSpan, info: VideoInfo, tensors: Sequence[str]) -> bool:
+def has_rate_of(header: CacheHeader, item: MediaItem) -> bool:
+    """True when a cache was made at the rate that the dataset file states now, or when both leave it to the medium."""
+    stated = stated_fps(item)
+    return header.source_info is None or header.metadata.get("stated_fps") == (None if stated is None else repr(stated))
+
+
+def is_cache_of(header: CacheHeader, item: MediaItem, span: ClipSpan, info: VideoInfo, tensors: Sequence[str]) -> bool:
     """True when a latent cache holds `tensors` of just this clip of this medium."""
-    if any(name not in header.keys for name in tensors):
+    if any(name not in header.keys for name in tensors) or not has_rate_of(header, item):
         return False
     grid = ((len(span.indices) - 1) // 4 + 1, span.size[1] // LATENT_STRIDE, span.size[0] // LATENT_STRIDE)
     return header.shapes["latents"][1:] == grid and header.frame_times in {None, span.times(info)}

@@ -10,11 +10,11 @@ import torch
 from camera.language import has_camera
 from common.tensor_headers import TensorEntry
 from common.tensor_headers import read_header as read_entries
-from dataset.cache import LATENT_TENSORS, CacheHeader, read_cache, read_camera, read_header
+from dataset.cache import LATENT_TENSORS, CacheHeader, is_foreign, read_cache, read_camera, read_header
 from dataset.clips import probe_item, spans_of
 from dataset.config import DatasetConfig, DatasetEntry
 from dataset.fingerprint import folder_fingerprint
-from dataset.judging import is_foreign, judge_camera, judge_text, read_headers, wanted_latents
+from dataset.judging import judge_camera, judge_text, read_headers, wanted_latents
 from dataset.names import (
     EMPTY_TEXT_KEY,
     LatentName,
@@ -98,7 +98,7 @@ def examine(path: Path) -> Finding:
 
 def _with_camera(finding: Finding) -> Finding:
     """A camera cache, read as training reads it."""
-    fault = judge_camera(finding.path, None, None)
+    fault = judge_camera(finding.path, None)
     try:
         read_camera(finding.path)
     except (ValueError, OSError) as error:
@@ -220,7 +220,7 @@ def _faults_of(item: MediaItem, lying: Sequence[LatentName]) -> dict[Path, tuple
     text, camera = folder / text_name(item.key), folder / camera_name(item.key)
     found: dict[Path, tuple[Kind, Reason | None, str]] = {text: ("text", judge_text(text, item.caption), name)}
     if camera.is_file() or item.camera_file is not None or has_camera(item.caption):
-        found[camera] = "camera", judge_camera(camera, item, fingerprint), name
+        found[camera] = "camera", judge_camera(camera, item, fingerprint=fingerprint), name
     headers, _ = read_headers(folder, lying)
     sound = {
         key: header for key, header in headers.items() if not (_fault_of_shapes(header) or _fault_of_metadata(header))

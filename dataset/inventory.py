@@ -137,8 +137,9 @@ def _with_the_rest(
     text, camera = entry.cache_directory / text_name(key), entry.cache_directory / camera_name(key)
     faults["text"] = judge_text(text, None if item is None else item.caption)
     if demand.camera:
-        media = {header.metadata.get("source_fingerprint") for header in latents.values()}
-        faults["camera"] = judge_camera(camera, item, media.pop() if len(media) == 1 else None)
+        faults["camera"] = judge_camera(camera, item, latents.values())
+        if faults["camera"] == "parted":  # which of the two is the older one only the scripts can tell
+            faults["latent"] = faults["latent"] or "parted"
     name = key if item is None else item.path.name
     clips = [
         TrainingClip(entry, latent, latent_grid(header), header.path, text, camera if demand.camera else None)

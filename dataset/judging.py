@@ -4,15 +4,13 @@ What a file does not say is not held against it, so the caches of musubi-tuner c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from camera.track import CONVENTION
-from camera.track import FORMAT_VERSION as CAMERA_VERSION
+from camera.language import has_camera
 from common.media import VideoInfo
 from dataset.buckets import bucket_of, bucket_resolutions
-from dataset.cache import ARCHITECTURE, ENCODING_VERSION, FORMAT_VERSION, LATENT_STRIDE, CacheHeader, read_header
-from dataset.clips import is_cache_of, latent_name, spans_of
+from dataset.cache import LATENT_STRIDE, CacheHeader, is_camera_cache, is_foreign, read_header
+from dataset.clips import at_stated_rate, is_cache_of, latent_name, spans_of
 from dataset.config import DatasetEntry
 from dataset.frames import clip_spans
 from dataset.names import LatentName
@@ -47,27 +45,31 @@ def judge_text(path: Path, caption: str | None) -> Reason | None:
     return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
 
 
-def judge_camera(path: Path, item: MediaItem | None, medium: str | None) -> Reason | None:
+def judge_camera(
+    path: Path, item: MediaItem | None, latents: Iterable[CacheHeader] = (), fingerprint: str | None = None
+) -> Reason | None:
     """Why a camera cache cannot be used; None when it can.
 
-    One made from a camera file counts whatever that file holds by now: training needs the caches only.
+    One made from a camera file counts whatever a file of that name holds by now: training needs the caches only.
 
     Args:
         path: the cache.
         item: whose camera it should be; None where nobody asks what it was made from.
-        medium: fingerprint of the file that the latents were made from, where they say it.
+        latents: of the same item; the medium of a camera is theirs, in content, rate and length, where both say it.
+        fingerprint: of the medium as it lies there now; None where that is not asked.
     """
     header = _open(path)
     if not isinstance(header, CacheHeader):
         return header
     said = header.metadata
-    if "c2w" not in header.keys or (said.get("format_version"), said.get("convention")) != (CAMERA_VERSION, CONVENTION):
+    if not is_camera_cache(header):
         return "foreign"
-    if medium is not None and said.get("source_fingerprint", medium) != medium:
+    media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
+    if media and header.source_info is not None and media != {_medium_of(header)}:
+        return "parted"
+    if fingerprint is not None and said.get("source_fingerprint", fingerprint) != fingerprint:
         return "stale"
-    if item is None or said.get("source") != "caption":
-        return None
-    return None if item.camera_file is None and _is_caption(said.get("caption"), item.caption) else "stale"
+    return None if item is None or _is_camera_of(said, item) else "stale"
 
 
 def wanted_latents(
@@ -98,7 +100,7 @@ def _of_one_source(
     item: MediaItem, headers: Headers, tensors: Sequence[str], fingerprint: str, info: VideoInfo
 ) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
     """The wanted caches that were made from one version of the medium, and why that is not all of them."""
-    info = info if item.fps is None else replace(info, fps=item.fps, times=None)
+    info = at_stated_rate(item, info)
     found: dict[LatentName, CacheHeader] = {}
     reason: Reason | None = None
     for span in spans_of(item, info):
@@ -107,7 +109,7 @@ def _of_one_source(
         if header is None:
             # others of the item lie there: those of another setting, or the first ones of an interrupted run
             reason = reason or "missing"
-        elif header.metadata.get("source_fingerprint") != fingerprint or not is_cache_of(header, span, info, ()):
+        elif header.metadata.get("source_fingerprint") != fingerprint or not is_cache_of(header, item, span, info, ()):
             reason = "stale"
         elif not holds_all([header], tensors):
             reason = "poor"
@@ -136,6 +138,21 @@ def latent_grid(header: CacheHeader) -> tuple[int, int, int]:
     return frames, height, width
 
 
+def _medium_of(header: CacheHeader) -> tuple[str | None, VideoInfo | None]:
+    """The file that a cache was made from, and its size, length and times as they were taken."""
+    return header.metadata.get("source_fingerprint"), header.source_info
+
+
+def _is_camera_of(said: Mapping[str, str], item: MediaItem) -> bool:
+    """Whether the metadata of a camera cache name the camera file that the item has now, or its caption."""
+    if said.get("source") == "caption":
+        return item.camera_file is None and _is_caption(said.get("caption"), item.caption)
+    if item.camera_file is None:
+        # its folder may have been emptied since; but a camera in the caption would be taken now
+        return not has_camera(item.caption)
+    return said.get("camera_file", item.camera_file.name) == item.camera_file.name
+
+
 def _open(path: Path) -> CacheHeader | Reason:
     """The header of a cache, or why there is none."""
     if not path.is_file():
@@ -144,14 +161,6 @@ def _open(path: Path) -> CacheHeader | Reason:
         return read_header(path)
     except ValueError:
         return "damaged"
-
-
-def is_foreign(header: CacheHeader) -> bool:
-    """True for a file of another architecture, of a version with other rules (the first number), or other numbers."""
-    said = header.metadata
-    version = said.get("format_version", FORMAT_VERSION).partition(".")[0]
-    ours = (ARCHITECTURE, FORMAT_VERSION.partition(".")[0], ENCODING_VERSION)
-    return (said.get("architecture", ARCHITECTURE), version, said.get("encoding_version", ENCODING_VERSION)) != ours
 
 
 def _is_caption(text: str | None, caption: str | None) -> bool:

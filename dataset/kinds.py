@@ -14,9 +14,18 @@ from camera.track import CameraTrack
 from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.buckets import Resolution
-from dataset.cache import ENCODING_VERSION, CacheHeader, read_header, source_metadata, write_latents, write_text
+from dataset.cache import (
+    ENCODING_VERSION,
+    CacheHeader,
+    is_camera_cache,
+    is_foreign,
+    read_header,
+    source_metadata,
+    write_latents,
+    write_text,
+)
 from dataset.cameras import camera_fingerprint, check_cameras, item_track
-from dataset.clips import Clip, DecodedClip, decode, is_cache_of, probe_item, spans_of
+from dataset.clips import Clip, DecodedClip, decode, has_rate_of, is_cache_of, probe_item, spans_of, stated_fps
 from dataset.config import DatasetEntry
 from dataset.fingerprint import folder_fingerprint, text_fingerprint
 from dataset.frames import TARGET_FPS
@@ -67,15 +76,15 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         header = _header_or_none(item.entry.cache_directory / lying[0].file_name()) if lying else None
         if header is None or header.metadata.get("source_fingerprint") != fingerprint:
             return None
-        return header.source_info if header.metadata.get("stated_fps") == _stated_fps(item) else None
+        return header.source_info if has_rate_of(header, item) else None
 
     def is_fresh(self, job: Clip) -> bool:
         """True when the cache holds what this run would write; what musubi-tuner did not record is not compared."""
         header = _header_or_none(job.target)
-        if header is None:
+        if header is None or is_foreign(header):
             return False
         tensors = self.tensors_of(job.item)
-        return is_cache_of(header, job.span, job.info, tensors) and _agrees(header, self._made_from(job))
+        return is_cache_of(header, job.item, job.span, job.info, tensors) and _agrees(header, self._made_from(job))
 
     def tensors_of(self, item: MediaItem) -> tuple[str, ...]:
         """What the caches of an item hold."""
@@ -83,13 +92,13 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
 
     def _made_from(self, job: Clip) -> dict[str, str]:
         """Strings of the metadata by which a cache is known to be what this run would write."""
-        control, stated = job.item.control, _stated_fps(job.item)
+        control, stated = job.item.control, stated_fps(job.item)
         return {
             "source_fingerprint": job.fingerprint,
             "crop": crop_text((job.info.width, job.info.height), job.span.size),
             "mirrored": str(job.item.mirrored).lower(),
             "encoding_version": ENCODING_VERSION,
-            **({} if stated is None else {"stated_fps": stated}),
+            **({} if stated is None else {"stated_fps": repr(stated)}),
             **({} if control is None else {"control_fingerprint": folder_fingerprint(control)}),
             **self.encoders,
         }
@@ -190,8 +199,9 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
     def is_fresh(self, job: ItemJob) -> bool:
         """True when the cache was made from this caption by this encoder."""
         header = _header_or_none(job.target)
-        wanted = {"caption1": job.item.caption, "encoding_version": ENCODING_VERSION, **self.encoders}
-        return header is not None and "t5" in header.keys and _agrees(header, wanted)
+        if header is None or is_foreign(header) or "t5" not in header.keys:
+            return False
+        return _agrees(header, {"caption1": job.item.caption, **self.encoders})
 
     def arrange(self, jobs: Sequence[ItemJob]) -> list[ItemJob]:
         """The longest captions first, equal ones beside each other."""
@@ -242,14 +252,16 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
         """One cache per item."""
         camera = item.caption if item.camera_file is None else camera_fingerprint(item.camera_file)
         parts = [folder_fingerprint(item.path), camera, repr(self.lens), *(["mirrored"] if item.mirrored else [])]
-        stated = _stated_fps(item)
-        made_from = text_fingerprint(*parts, *([] if stated is None else [f"fps {stated}"]))
+        stated = stated_fps(item)
+        made_from = text_fingerprint(*parts, *([] if stated is None else [f"fps {stated!r}"]))
         return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
 
     def is_fresh(self, job: ItemJob) -> bool:
         """True when the cache was made from this medium, camera and lens."""
         header = _header_or_none(job.target)
-        return header is not None and header.metadata.get("fingerprint") == job.fingerprint
+        if header is None or not is_camera_cache(header):
+            return False
+        return header.metadata.get("fingerprint") == job.fingerprint
 
     def load(self, job: ItemJob) -> tuple[ItemJob, VideoInfo]:
         """Size, rate and length of the medium."""
@@ -265,6 +277,8 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
         extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
         extra["source"] = "caption" if job.item.camera_file is None else "file"
         extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
+        if job.item.camera_file is not None:
+            extra["camera_file"] = job.item.camera_file.name
         track.save(job.target, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:
@@ -285,13 +299,6 @@ def _header_or_none(path: Path) -> CacheHeader | None:
     except ValueError as error:
         logger.warning(f"{error}; it is made again")
         return None
-
-
-def _stated_fps(item: MediaItem) -> str | None:
-    """The rate that was given for a medium, whatever its file says; a folder of images runs at that of its data set."""
-    if item.fps is None and item.path.is_dir() and isinstance(item.entry.source_fps, float):
-        return repr(item.entry.source_fps)
-    return None if item.fps is None else repr(item.fps)
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:

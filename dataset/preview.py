@@ -139,7 +139,7 @@ def _camera_of(clip: Clip) -> CameraTrack | None:
     item, info = clip.item, clip.info
     cached = item.entry.cache_directory / camera_name(item.key)
     try:
-        if judge_camera(cached, item, clip.fingerprint) is None:
+        if judge_camera(cached, item, fingerprint=clip.fingerprint) is None:
             track = read_camera(cached)[1]
         elif item.camera_file is not None or has_camera(item.caption):
             track = item_track(item, info)

@@ -26,14 +26,16 @@ Listing = Mapping[Path, tuple[int, int]]
 
 
 def list_files(kind: CacheKind[J, L, R], groups: Sequence[ItemGroup]) -> dict[Path, tuple[int, int]]:
-    """The files of a kind in the cache folders of a data set."""
+    """The files of a kind in the cache folders of a data set, without folders and broken links of such names."""
     found: dict[Path, tuple[int, int]] = {}
     for group in groups:
         folder = group.entry.cache_directory
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 found |= {
-                    folder / entry.name: _mark(entry.stat()) for entry in entries if kind.owns(entry.name, group.entry)
+                    folder / entry.name: _mark(entry.stat())
+                    for entry in entries
+                    if kind.owns(entry.name, group.entry) and entry.is_file()
                 }
     return found
 

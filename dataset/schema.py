@@ -14,13 +14,13 @@ from common.logs import get_logger
 from dataset.values import (
     BOOLEAN,
     COUNT,
+    EXTENSION,
     EXTRACTION,
     FRAME_COUNTS,
     PATH,
     RATE_OR_AUTO,
     RESOLUTION,
     SHARE,
-    TEXT,
     Kind,
     ValueMistake,
 )
@@ -77,7 +77,7 @@ KEYS: Mapping[str, Key] = {
         general=True,
     ),
     "caption_extension": Key(
-        TEXT,
+        EXTENSION,
         "Ending of caption files: the caption of `a.mp4` is `a` + this. Needed with a directory.",
         general=True,
     ),

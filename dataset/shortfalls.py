@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.sources import shorten
 
 Kind = Literal["latent", "text", "camera"]
-Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled"]
+Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled", "parted"]
 
 _SCRIPTS: dict[Kind, str] = {
     "latent": "wan_cache_latents.py",
@@ -19,11 +19,12 @@ _SCRIPTS: dict[Kind, str] = {
 }
 _REASONS: dict[Reason, str] = {
     "missing": "are missing",
-    "stale": "are out of date (the dataset file now asks for other frames, another size or another caption)",
+    "stale": "are out of date (made for other frames, another size, rate, camera or caption, or of another medium)",
     "poor": "do not hold all of {tensors}",
     "foreign": "are of another program or version of the format",
     "damaged": "cannot be read",
     "uncontrolled": "hold no control, and the items name none (control_path in the jsonl, or control_directory)",
+    "parted": "are of another version of the medium than other caches of the item (it or its rate changed in between)",
 }
 
 

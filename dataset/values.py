@@ -9,8 +9,8 @@ from typing import Any
 from dataset.paths import UnsetVariable, expand
 
 EXTRACTIONS = ("head", "chunk", "slide", "uniform", "full")
-_SMALLEST_SIDE = 16
-_FASTEST = 1e4
+_SMALLEST_SIDE, _LARGEST_SIDE = 16, 16384
+_SLOWEST, _FASTEST = 1e-4, 1e4
 
 
 class ValueMistake(ValueError):
@@ -50,8 +50,12 @@ def _boolean(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _extension(value: Any) -> str | None:
+    if not isinstance(value, str) or not value:
+        return None
+    if "/" in value or "\0" in value:
+        raise ValueMistake('the ending of a file name, such as ".txt", without a folder')
+    return value
 
 
 def _caption(value: Any) -> str | None:
@@ -80,6 +84,8 @@ def _resolution(value: Any) -> tuple[int, int] | None:
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or not all(_is_count(side) and side >= _SMALLEST_SIDE for side in sides):
         return None
+    if max(sides) > _LARGEST_SIDE:
+        raise ValueMistake(f"sides of at most {_LARGEST_SIDE} pixels")
     return sides[0], sides[1]
 
 
@@ -96,7 +102,11 @@ def _number(value: Any) -> float:
 
 def _rate(value: Any) -> float | None:
     rate = _number(value)
-    return float(rate) if 0 < rate < _FASTEST else None
+    if not rate > 0:
+        return None
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise ValueMistake(f"frames per second from {_SLOWEST:g} to {_FASTEST:g}")
+    return float(rate)
 
 
 def _rate_or_auto(value: Any) -> float | str | None:
@@ -114,7 +124,7 @@ def _extraction(value: Any) -> str | None:
 
 COUNT = Kind("a whole number, 1 or more", _count)
 BOOLEAN = Kind("true or false", _boolean)
-TEXT = Kind("a text in quotes", _text)
+EXTENSION = Kind("a text in quotes", _extension)
 CAPTION = Kind("a text in quotes, which may be empty", _caption)
 PATH = Kind("a path in quotes", _path)
 RESOLUTION = Kind(

@@ -208,7 +208,7 @@ def camera_of(finding: "Finding", frames: int) -> "CameraTrack | None":
     from dataset.inventory import TrainingClip
     from dataset.judging import latent_grid
     from dataset.names import camera_name, text_name
-    from dataset.training_set import clip_camera
+    from dataset.training_set import track_of_clip
 
     path, header = finding.path, finding.header
     name = latent_name_of(path.name)
@@ -218,7 +218,7 @@ def camera_of(finding: "Finding", frames: int) -> "CameraTrack | None":
     if not camera.is_file():
         return None
     entry = finding.entry or DatasetEntry(str(path.parent), "video", path.parent)
-    track = clip_camera(TrainingClip(entry, name, latent_grid(header), path, text, camera), header, camera)
+    track = track_of_clip(TrainingClip(entry, name, latent_grid(header), path, text, camera), header, camera)
     if len(track) != frames:
         raise ValueError(f"{path}: has the times of {len(track)} frames, and {frames} frames; cache it again")
     return track

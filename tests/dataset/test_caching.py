@@ -198,6 +198,19 @@ def test_a_cache_of_musubi_is_taken_as_it_is(project):
     assert project.cache_latents(skip_existing=True, kind=LatentCaching(I2V, {"vae": "v1"})) == 0
 
 
+def test_what_training_takes_for_foreign_is_made_again(project):
+    """Else it could be neither trained on nor cached: --skip_existing would leave it."""
+    project.videos([camera_caption()]).cache_all()
+    for name in project.caches():
+        file = project.root / "cache" / name
+        write_tensors(file, read_tensors(file), read_metadata(file) | {"format_version": "9.0"})
+    with pytest.raises(ValueError, match="are of another program or version"):
+        project.training_set()
+    made = [project.cache_latents, project.cache_text, project.cache_cameras]
+    assert [cache(skip_existing=True) for cache in made] == [1, 1, 1]
+    assert len(project.training_set()) == 1
+
+
 def test_a_damaged_cache_is_made_again(project, caplog):
     project.videos(["x"])
     project.cache_latents()
@@ -242,6 +255,18 @@ def test_only_our_own_outdated_caches_are_deleted_unless_asked(project, caplog):
         assert path.name in caplog.text
     assert "--prune_foreign" in caplog.text
     assert cache_all(pruning="foreign") == whole - own - foreign
+
+
+def test_folders_and_broken_links_named_like_caches_are_passed_over(project):
+    project.videos([camera_caption()]).cache_all()
+    cache = project.root / "cache"
+    for kind in ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera"):
+        (cache / f"folder{kind}.safetensors").mkdir()
+        (cache / f"link{kind}.safetensors").symlink_to(cache / "nowhere")
+    before = set(cache.iterdir())
+    for cache_kind in (project.cache_latents, project.cache_text, project.cache_cameras):
+        cache_kind(skip_existing=True, pruning="foreign")
+    assert set(cache.iterdir()) == before
 
 
 def test_a_cache_that_appears_or_changes_during_a_run_is_nobodys_to_prune(project):

@@ -18,6 +18,7 @@ from tests.dataset import caching_child
 from tests.dataset.helpers import I2V, camera_caption, make_video
 
 CLIPS = 60
+KILLS = 20
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,8 +80,10 @@ def test_killed_processes_lose_nothing_finished_and_leave_no_bad_file(context, m
     cache.mkdir()
     draw = random.Random(7)
     finished = {}
-    for _ in range(6):
+    kills = 0
+    while kills < KILLS:
         world = draw.choice((1, 2, 3))
+        kills += world
         started = [
             context.Process(
                 target=caching_child.cache_all,

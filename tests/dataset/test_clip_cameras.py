@@ -4,6 +4,7 @@ Frame i of these videos has the grey level 40 + 5·i, and the stand-in for the V
 frame's last video frame.
 """
 
+import shutil
 from fractions import Fraction
 
 import av
@@ -99,6 +100,53 @@ def test_a_rate_that_the_jsonl_states_instead_of_the_file(project):
     check(project, lambda index: index / 8)
     # and the caches are no longer right when the jsonl takes it back to another rate
     project.write(project.toml.read_text(), record | {"fps": 4})
+    with pytest.raises(ValueError, match="latent caches of 1 of 1 items are out of date"):
+        project.training_set()
+
+
+def test_a_stated_rate_that_is_taken_back_makes_latents_and_cameras_out_of_date(project):
+    project.videos([CAPTION], frames=12, fps=16)
+    record = {"video_path": "videos/v0.mp4", "caption": CAPTION}
+    project.write(project.toml.read_text(), record | {"fps": 8}).cache_all()
+    project.write(project.toml.read_text(), record)
+    with pytest.raises(ValueError, match="latent caches of 1 of 1 items are out of date"):
+        project.training_set()
+    assert project.cache_latents(skip_existing=True) == 1
+    # its poses lie at the times of 8 per second still
+    with pytest.raises(ValueError, match="camera caches of 1 of 1 items are of another version of the medium"):
+        project.training_set()
+    assert project.cache_cameras(skip_existing=True) == 1
+    check(project, lambda index: index / 16)
+
+
+def test_a_camera_file_that_is_exchanged_or_taken_away_makes_the_camera_out_of_date(project):
+    project.videos([CAPTION], frames=12, fps=16)
+    for name, direction in (("one", "left"), ("two", "up")):
+        compile_moves(parse(camera_caption(direction)), 12, 16.0).save(project.root / f"{name}.safetensors")
+    record = {"video_path": "videos/v0.mp4", "caption": CAPTION}
+    named = [record | {"camera_file": f"{name}.safetensors"} for name in ("one", "two")]
+    project.write(project.toml.read_text(), named[0]).cache_all()
+    assert len(project.training_set()) == 1
+    for now in (named[1], record, named[0]):
+        project.write(project.toml.read_text(), now)
+        with pytest.raises(ValueError, match="camera caches of 1 of 1 items are out of date"):
+            project.training_set()
+        assert project.cache_cameras(skip_existing=True) == 1
+        assert len(project.training_set()) == 1
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["there", "gone"])
+def test_a_folder_of_images_whose_data_set_has_another_rate(project, kept):
+    for index in range(12):
+        make_image(project.root / "take" / f"{index}.png")
+    toml = "[[datasets]]\nvideo_jsonl_file = 'meta.jsonl'\ncache_directory = 'cache'\nresolution = [64, 48]\n"
+    toml += "target_frames = [5]\nsource_fps = 12\n"
+    project.write(toml, {"video_path": "take", "caption": CAPTION}).cache_all()
+    if not kept:
+        shutil.rmtree(project.root / "take")
+    assert len(project.training_set()) == 1
+    # all frames of 8 per second stay too, so only their times tell
+    project.write(toml.replace("12\n", "8\n"))
     with pytest.raises(ValueError, match="latent caches of 1 of 1 items are out of date"):
         project.training_set()
 

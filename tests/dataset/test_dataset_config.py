@@ -89,6 +89,10 @@ def test_the_defaults_are_those_of_musubi(read):
         (ENTRY + "horizontal_flip = 1", ["horizontal_flip = 1", "true or false"]),
         (ENTRY + "source_fps = 'automatic'", ["source_fps = 'automatic'", '"auto"']),
         (ENTRY + "source_fps = nan", ["source_fps = nan", "above 0"]),
+        (ENTRY + "source_fps = 1e-300", ["source_fps = 1e-300", "from 0.0001 to 10000"]),
+        (ENTRY + "source_fps = 1e9", ["source_fps = 1000000000.0", "from 0.0001 to 10000"]),
+        (ENTRY + "resolution = [1000000000, 64]", ["resolution = [1000000000, 64]", "at most 16384"]),
+        ("[general]\ncaption_extension = '../a.txt'\n" + ENTRY, ["caption_extension = '../a.txt'", "without a folder"]),
         (
             ENTRY + "cache_directory = '${NO_SUCH_PLACE}/c'",
             ["cache_directory", "${NO_SUCH_PLACE}", "not set"],

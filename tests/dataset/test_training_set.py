@@ -224,19 +224,31 @@ def test_why_caches_do_not_count_is_said(project):
         "latent caches of 1 of 13 items cannot be read: v0.mp4",
         "latent caches of 1 of 13 items are of another program or version of the format: v1.mp4",
         "latent caches of 1 of 13 items do not hold all of latents, latents_image, clip: v2.mp4",
-        "latent caches of 1 of 13 items are out of date (the dataset file now asks for other frames, another size or "
-        "another caption): v3.mp4",
+        "latent caches of 1 of 13 items are out of date (made for other frames, another size, rate, camera or caption, "
+        "or of another medium): v3.mp4",
         "text caches of 11 of 13 items are missing: " + ", ".join(f"v{n}.mp4" for n in range(10)) + " and 1 more",
     ]
 
 
-def test_a_camera_of_another_version_of_the_video_is_out_of_date(project):
+def test_caches_of_two_versions_of_a_video_are_refused_with_both_commands(project):
     project.videos([camera_caption()], frames=12).cache_all()
     make_video(project.root / "videos" / "v0.mp4", frames=10, seed=5)
     project.cache_latents()
-    assert "camera caches of 1 of 1 items are out of date" in "".join(_lines_of(project))
+    _assert_parted(project)
     project.cache_cameras(skip_existing=True)
     assert len(project.training_set()) == 1
+    make_video(project.root / "videos" / "v0.mp4", frames=11, seed=6)
+    project.cache_cameras(skip_existing=True)
+    _assert_parted(project)
+    project.cache_latents(skip_existing=True)
+    assert len(project.training_set()) == 1
+
+
+def _assert_parted(project):
+    text = "\n".join(_lines_of(project))
+    for kind, script in (("latent", "wan_cache_latents.py"), ("camera", "wan_cache_camera_encoder_outputs.py")):
+        assert f"{kind} caches of 1 of 1 items are of another version of the medium" in text
+        assert script in text
 
 
 def test_an_interrupted_cache_of_a_video_is_incomplete(project):
@@ -275,6 +287,10 @@ def test_kept_caches_of_an_older_video_do_no_harm(project):
     project.cache_cameras()
     assert len(project.caches("*0048_wan.safetensors")) == 3
     assert [clip.name.start for clip in project.training_set().clips] == [0, 5]
+    # whoever takes everything takes the older video's clip too, and its camera is not there any more
+    project.cache_text()
+    with pytest.raises(ValueError, match="camera caches of 1 of 1 items are of another version of the medium"):
+        project.training_set(use_all_caches=True)
 
 
 def test_too_short_videos_are_not_missing(project):

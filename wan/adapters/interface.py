@@ -61,7 +61,9 @@ class CameraAdapter(nn.Module):
         super().__init__()
         last = max(config.blocks, default=0)
         if last >= layers:
-            raise ValueError(f"the adapter sits in block {last}, but the DiT has {layers} blocks")
+            raise ValueError(
+                f"the adapter sits in block {last}, but the DiT has {layers} blocks; blocks=0:{layers} is all"
+            )
         self.config: AdapterConfig = config
         self.dit_dim = dit_dim
         self.dit_layers = layers
