@@ -25,7 +25,7 @@ import torch
 
 from camera.track import CameraTrack
 from common import arguments, cli
-from common.files import require_writable
+from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
 from common.precision import pick_device
 from common.progress import progress
@@ -162,11 +162,15 @@ def _check(args: argparse.Namespace) -> tuple[_Run, list[Row]]:
     device = pick_device(args.device)
     make_solver(args.solver, args.steps, TASK.flow_shift)
     rows = rows_of(Path(args.weights), args.guidance, args.row)
+    judged = [name for row in rows for name in row.judgements]
+    if args.judged not in judged:
+        raise ValueError(f"--judged {args.judged}: no such row; expected one of {', '.join(judged)}")
     if args.rows is not None:
         names = [row.name for row in rows]
         if unknown := [name for name in args.rows if name not in names]:
             raise ValueError(f"--rows {unknown[0]}: no such row; expected some of {', '.join(names)}")
         rows = [row for row in rows if row.name in args.rows]
+    _require_weights(rows)
     sampling = Sampling(args.steps, args.solver, args.seed, args.batch_size, args.force_adapter)
     settings = {
         "evaluation": EVALUATION_VERSION,
@@ -180,6 +184,14 @@ def _check(args: argparse.Namespace) -> tuple[_Run, list[Row]]:
         "examples": args.examples,
     }
     return _Run(args, device, settings, sampling), rows
+
+
+def _require_weights(rows: Sequence[Row]) -> None:
+    """Raise FileNotFoundError for a DiT or an adapter that is not there, before minutes go into other rows."""
+    for row in rows:
+        for what, path in (("DiT", row.dit), ("adapter", row.adapter)):
+            if path is not None:
+                require_file(path, f"the {what} of row {row.name}")
 
 
 def _measured(

@@ -126,7 +126,9 @@ def test_mistakes_are_told_by_their_flag(weights, tmp_path, capsys):
     assert "--rows adapted: no such row" in told("--rows", "adapted")
     assert "--row x=y: expected NAME=DIT,ADAPTER" in told("--row", "x=y")
     assert "--guidance -1" in told("--guidance", "-1")
+    assert "--judged adaptor: no such row; expected one of truth, vae, adapter" in told("--judged", "adaptor")
     assert "make_tiny_weights.py" in told("--rows", "vae", folder=tmp_path / "nowhere")
     silent = f"silent={weights}/dit.safetensors,{weights}/silent.safetensors"
     assert "was never trained" in told("--row", silent, "--rows", "silent")
-    assert "the adapter of row gone" in told("--row", f"gone={weights}/dit.safetensors,gone", "--rows", "gone")
+    assert "the adapter of row gone" in told("--row", f"gone={weights}/dit.safetensors,gone", "--rows", "truth", "gone")
+    assert not (tmp_path / "out" / "rows" / "truth.safetensors").exists(), "known before other rows are made"

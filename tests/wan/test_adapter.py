@@ -308,3 +308,15 @@ def test_arguments_change_a_configuration():
 def test_wrong_arguments_are_named(argument: str, word: str):
     with pytest.raises(ValueError, match=word):
         with_arguments(ADAPTERS["v2"], [argument])
+
+
+def test_a_block_beyond_the_dit_names_the_range_that_fits():
+    dit = WAN_CONFIGS["i2v-tiny"].dit
+    with pytest.raises(
+        ValueError, match=f"block {dit.num_layers}, .*{dit.num_layers} blocks; blocks=0:{dit.num_layers}"
+    ):
+        build_adapter(
+            RelativeConfig(inner_dim=64, num_heads=2, relative_dim=16, blocks=(0, dit.num_layers)),
+            dit.dim,
+            dit.num_layers,
+        )

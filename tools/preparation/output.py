@@ -111,6 +111,8 @@ def finish(outcome: Outcome, common: Common, found: str) -> int:
         return 0
     if not outcome.prepared:
         where = "" if common.dry_run else f"; the reasons are in {common.folder / LEFT_OUT}"
+        if not outcome.left_out:
+            where = "; check the path, and in tools/README.md what is looked for"
         raise ValueError(f"{found}: nothing of it could be used{where}")
     kept = sum(each.kept for each in outcome.prepared)
     ready = [each for each in outcome.prepared if each.jsonl != WITHOUT_CAMERA]
