@@ -144,7 +144,12 @@ def _medium_of(header: CacheHeader) -> tuple[str | None, VideoInfo | None]:
 
 
 def _is_camera_of(said: Mapping[str, str], item: MediaItem) -> bool:
-    """Whether the metadata of a camera cache name the camera file that the item has now, or its caption."""
+    """Whether the metadata of a camera cache name the camera file that the item has now, or its caption.
+
+    A file that does not say what it was made from counts as right.
+    """
+    if "source" not in said:
+        return True
     if said.get("source") == "caption":
         return item.camera_file is None and _is_caption(said.get("caption"), item.caption)
     if item.camera_file is None:
