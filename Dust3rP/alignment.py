@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camera.poses import assemble, relative_to
+from Dust3rP.confidence import picture_confidence
 from Dust3rP.depths import join_depths
 from Dust3rP.focal import SharedFocal, pixel_offsets, shared_focal
 from Dust3rP.measuring import Measured, Pixels, measure_focals, measure_pairs, pair_scores, to_pixels
@@ -23,8 +24,7 @@ from Dust3rP.robust import weighted_median
 from Dust3rP.similarity import fit_similarity
 from Dust3rP.spanning_tree import spanning_poses
 
-_TURN_DEG = 5.0
-"""Pairs that disagree by this angle halve the confidence of their pictures."""
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class Alignment:
     """The same of the result."""
     converged: bool
     """The optimisation settled within its steps."""
-    turn_noise_deg: float
-    """Standard deviation of a component of the pairs' rotation errors, degrees."""
+    graph: PoseGraph
+    """Of the poses: how the pairs disagree."""
 
 
 def align(
@@ -112,9 +112,9 @@ def _aligned(
     world = in_camera @ c2w[:, :3, :3].mT + c2w[:, None, :3, 3]
     shape = (pictures, pixels.height, pixels.width)
     return Alignment(
-        c2w, focal.focal_px, focal.spread, _confidence(graph, edges, measured, pixels, pictures),
+        c2w, focal.focal_px, focal.spread, picture_confidence(graph, edges, measured, pixels, pictures),
         joined.log_depth.exp().view(shape), joined.weights.view(shape), world.view(*shape, 3),
-        before, min(before, after), graph.converged, graph.noise.rotation * 180 / torch.pi,
+        before, min(before, after), graph.converged, graph,
     )  # fmt: skip
 
 
@@ -129,23 +129,10 @@ def _loss(
     """DUSt3R's objective with the best similarity for each pair, divided by the scene's depth."""
     world = in_camera @ c2w[:, :3, :3].mT + c2w[:, None, :3, 3]
     total, weight = 0.0, 0.0
-    for part in torch.arange(len(edges.first)).split(64):
+    for part in torch.arange(len(edges.first)).split(_AT_ONCE):
         target = torch.cat((world[edges.first[part]], world[edges.second[part]]), dim=1)
         source = torch.cat((pixels.points_i[part], pixels.points_j[part]), dim=1)
         weights = torch.cat((pixels.weights_i[part], pixels.weights_j[part]), dim=1)
         error = (fit_similarity(source, target, weights).apply(source) - target).norm(dim=-1)
         total, weight = total + float((weights * error).sum()), weight + float(weights.sum())
     return total / (weight * typical)
-
-
-def _confidence(
-    graph: PoseGraph, edges: Relative, measured: Measured, pixels: Pixels, pictures: int
-) -> Float[Tensor, "N"]:
-    """Mean over a picture's pairs: how sure the network is, how many pixels agree, and how well the pairs do."""
-    sure = 1 - (-(pixels.weights_i.mean(dim=1) + pixels.weights_j.mean(dim=1)) / 2).exp()
-    angle = graph.turn_error.rad2deg() / _TURN_DEG
-    quality = sure * measured.agreed * graph.agreement / (1 + angle.square())
-    ends = torch.cat((edges.first, edges.second))
-    total = quality.new_zeros(pictures).index_add(0, ends, quality.repeat(2))
-    count = torch.bincount(ends, minlength=pictures)
-    return total / count.clamp_min(1)

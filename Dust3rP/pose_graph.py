@@ -6,7 +6,7 @@ whether an error of a pair's rotation swings the second camera round the first o
 whole picture do.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -56,10 +56,14 @@ class PoseGraph:
     """What the optimisation found."""
 
     c2w: Float[Tensor, "N 4 4"]
-    agreement: Float[Tensor, "E"]
-    """0 to 1: how well each pair agrees with the poses."""
     turn_error: Float[Tensor, "E"]
-    """Angle between the pair's rotation and that of the poses, radians."""
+    """Angle between each pair's rotation and that of the poses, radians."""
+    way_error: Float[Tensor, "E"]
+    """Difference of the translations, as a share of the distance of the two cameras."""
+    turn_noise: Float[Tensor, "N"]
+    """Expected error of each picture's rotation, a standard deviation of one component, radians."""
+    way_noise: Float[Tensor, "N"]
+    """The same of its centre, in the poses' unit."""
     noise: Noise
     steps: int
     converged: bool
@@ -77,21 +81,35 @@ def optimise_poses(
         free: pictures whose poses may change; every pair has at most one of them (each is then solved on its own).
             None: all but picture 0, together.
     """
-    state = PoseGraph(start, pairs.trust, torch.zeros_like(pairs.trust), Noise(1.0, 1.0, 0.0), 0, False)
-    for step in range(1, _STEPS + 1):
-        errors = _errors(state.c2w, pairs)
+    c2w, step, settled = start, 0, False
+    noise, weights = Noise(1.0, 1.0, 0.0), None
+    while step < _STEPS and not settled:
+        step += 1
+        errors = _errors(c2w, pairs)
         noise = _noise(errors, pairs, depth, learn_swing=step > 2)
         weights = _weights(errors, pairs, noise, depth)
         normal, gradient = _slopes(errors, pairs, noise, weights)
-        move = _solve_all(normal, gradient, pairs, len(start)) if free is None else _solve_each(
-            normal, gradient, pairs, free, len(start))  # fmt: skip
-        moved = assemble(state.c2w[:, :3, :3] @ turn(move[:, :3]), state.c2w[:, :3, 3] + move[:, 3:])
+        if free is None:
+            move = _solve_all(normal, gradient, pairs, len(start))
+        else:
+            move = _solve_each(normal, gradient, pairs, free, len(start))
+        c2w = assemble(c2w[:, :3, :3] @ turn(move[:, :3]), c2w[:, :3, 3] + move[:, 3:])
         settled = float(torch.maximum(move[:, :3].abs().max(), move[:, 3:].abs().max() / depth)) < _SETTLED
-        agreement = torch.minimum(weights.turn_share, weights.way_share)
-        state = PoseGraph(moved, agreement, errors.turn.norm(dim=1), noise, step, settled)
-        if settled:
-            break
-    return replace(state, turn_error=_errors(state.c2w, pairs).turn.norm(dim=1))
+    errors = _errors(c2w, pairs)
+    way_error = errors.way.norm(dim=1) / _distance(errors, depth)
+    noises = _picture_noises(weights or _weights(errors, pairs, noise, depth), pairs, len(start))
+    return PoseGraph(c2w, errors.turn.norm(dim=1), way_error, *noises, noise, step, settled)
+
+
+def _picture_noises(
+    weights: "_Weights", pairs: Relative, pictures: int
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+    """Standard deviations of turn and way of each picture, were its neighbours exact."""
+    ends, noises = torch.cat((pairs.first, pairs.second)), []
+    for weight in (weights.turn, weights.way):
+        total = weight.new_zeros(pictures).index_add(0, ends, weight.repeat(2))
+        noises.append(total.clamp_min(torch.finfo(weight.dtype).tiny).rsqrt())
+    return noises[0], noises[1]
 
 
 class _Errors(NamedTuple):
@@ -108,11 +126,10 @@ class _Errors(NamedTuple):
 
 
 class _Weights(NamedTuple):
+    """Inverse variances, times trust and robust weights."""
+
     turn: Float[Tensor, "E"]
     way: Float[Tensor, "E"]
-    turn_share: Float[Tensor, "E"]
-    """The robust part of it, 0 to 1."""
-    way_share: Float[Tensor, "E"]
 
 
 def _errors(c2w: Float[Tensor, "N 4 4"], pairs: Relative) -> _Errors:
@@ -153,9 +170,7 @@ def _weights(errors: _Errors, pairs: Relative, noise: Noise, depth: float) -> _W
     spread = noise.translation * _distance(errors, depth)
     way = errors.way - noise.swing * _swing(errors, pairs)
     way_share = cauchy(way.square().sum(dim=1) / (3 * (_KERNEL * spread).square()))
-    return _Weights(
-        pairs.trust * turn_share / noise.rotation**2, pairs.trust * way_share / spread.square(), turn_share, way_share
-    )
+    return _Weights(pairs.trust * turn_share / noise.rotation**2, pairs.trust * way_share / spread.square())
 
 
 def _slopes(
