@@ -120,8 +120,8 @@ class DPTHead(nn.Module):
             for depth, width, resample in zip(config.head_levels, widths, resamples, strict=True)
         )
         self.fusions = nn.ModuleList(Fusion(features, begins=n == len(widths) - 1) for n in range(len(widths)))
-        self.half = nn.Conv2d(features, dpt.half, 3, padding=1)
-        self.full = nn.Conv2d(dpt.half, dpt.last, 3, padding=1)
+        self.at_half = nn.Conv2d(features, dpt.half, 3, padding=1)
+        self.at_full = nn.Conv2d(dpt.half, dpt.last, 3, padding=1)
         self.point = nn.Conv2d(dpt.last, 4, 1)
 
     def forward(self, levels: Sequence[Tensor], grid: Grid, stride: int = 1) -> PointMap:
@@ -135,8 +135,8 @@ class DPTHead(nn.Module):
             fused = self.fusions[3](maps[3])[:, :, : grid[0], : grid[1]]
             for n in (2, 1, 0):
                 fused = self.fusions[n](fused, maps[n])
-            half = _twice(self.half(fused))
-            full = F.conv2d(half, self.full.weight, self.full.bias, stride=stride, padding=1)
+            half = _twice(self.at_half(fused))
+            full = F.conv2d(half, self.at_full.weight, self.at_full.bias, stride=stride, padding=1)
             return point_map(self.point(full.relu()))
 
 
