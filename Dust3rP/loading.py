@@ -1,5 +1,6 @@
 """Opening DUSt3R's weights: sizes from the shapes, every name and shape checked, then streamed into place."""
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from Dust3rP.model import Dust3R
 
 log = get_logger("loading")
 
+_RESOLUTION = re.compile(r"_(224|512)_")
 _WIDE = ("encoder.patch_embed.", "head1.", "head2.")
 
 
@@ -31,8 +33,8 @@ def load_dust3r(
     """Load a DUSt3R of any size; sizes and the kind of its heads follow from the shapes and names of its tensors.
 
     The weights that exist are under CC BY-NC-SA 4.0, not for commercial use, which the log says once. Which of the two
-    resolutions a model was trained at is in no tensor: it is 224 where the file's name says `_224_`, as the released
-    one's does, else 512.
+    resolutions a model was trained at is in no tensor: it is what the last `_224_` or `_512_` in the path says, as the
+    released models have it in their names, else 512.
 
     Args:
         path: the official .pth, or the .safetensors of the Hugging Face hub or its folder.
@@ -63,9 +65,10 @@ def _fit(header: Header, encoder_heads: int | None, decoder_heads: int | None) -
     )
     try:
         sizes = config_of(header.entries, encoder_heads, decoder_heads)
-        resolution = 224 if "_224_" in header.files[0].name else 512
+        # a file of the hub has no name of its own, but its folder has
+        named = _RESOLUTION.findall(str(header.files[0].absolute()))
         with torch.device("meta"):
-            model = Dust3R(replace(sizes, resolution=resolution))
+            model = Dust3R(replace(sizes, resolution=int(named[-1]) if named else 512))
         entries = to_ours(header.entries, model)
     except ValueError as error:
         raise ValueError(f"{header.path}: {error}. {expected}") from None

@@ -125,10 +125,24 @@ def test_heads_are_one_for_64_channels_unless_given(tmp_path):
     assert (net.config.encoder_heads, net.config.decoder_heads) == (2, 1)
 
 
-def test_the_resolution_is_read_from_the_name_alone(tmp_path):
-    state = random_state(TINY_LINEAR)
-    for name, resolution in (("DUSt3R_224_linear.pth", 224), ("DUSt3R_512_linear.pth", 512), ("x.pth", 512)):
-        assert load(write_pth(tmp_path / name, state), TINY_LINEAR).config.resolution == resolution
+@pytest.mark.parametrize(
+    ("path", "resolution"),
+    [
+        ("DUSt3R_224_linear.safetensors", 224),
+        ("DUSt3R_512_linear.safetensors", 512),
+        ("some.safetensors", 512),
+        ("models--naver--DUSt3R_224_linear/snapshots/1f2e/model.safetensors", 224),
+        ("old_224_runs/DUSt3R_512_linear.safetensors", 512),
+    ],
+)
+def test_the_resolution_is_read_from_the_path_alone(tmp_path, path, resolution):
+    file = tmp_path / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(file, random_state(TINY_LINEAR))
+    assert load(file, TINY_LINEAR).config.resolution == resolution
+    # the hub's folder holds a config.json beside the tensors
+    (file.parent / "config.json").write_text("{}", encoding="utf-8")
+    assert load(file.parent, TINY_LINEAR).config.resolution == resolution
 
 
 def test_code_in_a_file_is_not_run(tmp_path):
