@@ -13,8 +13,8 @@ from Dust3rP.images import crop_pictures, picture_crop, to_input
 from Dust3rP.model import Dust3R
 from Dust3rP.pairs import PairPoints, PictureCrop
 
-# pixels of the pictures, or of the first pictures of the pairs, that are worked on at once: 32 of 512x288 on a GPU, where
-# the largest map of a head takes 75 MB each; two on a CPU, so that the bar moves
+# pixels of the pictures, or of the first pictures of the pairs, that are worked on at once: 32 of 512x288 on a GPU,
+# where the largest map of a head takes 75 MB each; two on a CPU, so that the bar moves
 _PIXELS_AT_ONCE = {"cuda": 32 * 512 * 288, "cpu": 2 * 512 * 288}
 
 
