@@ -3,8 +3,8 @@
 A random checkpoint in the official structure is written to --file once and loaded; the pictures are a texture that
 slides by. Timed are: scaling and encoding of all pictures, decoding of pairs, and the rest of the chain
 (`Dust3rP.lifting.lift`: keyframes, alignment, registration). Random weights give random points, so the trajectory means
-nothing. `--network_only` decodes the pairs of --keyframes keyframes, each with each, and of every other picture with
-its two nearest keyframes, both ways, and aligns nothing.
+nothing, and where there is none the line says why. `--network_only` aligns nothing: it decodes the pairs of --keyframes
+keyframes, each with each, and of every other picture with its two nearest keyframes, both ways.
 
 Prints one line of JSON; --output appends it to a file. `--tiny` takes small dimensions, for a rehearsal.
 """
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -72,10 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = pick_device(args.device)
     network, load_seconds = _network(args, device)
     video = sliding_texture(args.frames, *args.size)
-    rounds: list[dict[str, float]] = []
     with peak_memory(device) as peak:
-        for _ in range(args.warmup + args.repeats):
-            rounds.append(_measure(args, network, video))
+        rounds = [_measure(args, network, video) for _ in range(args.warmup + args.repeats)]
     timed = rounds[args.warmup :]
     report(
         {
@@ -86,8 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "frames": args.frames,
             "size": args.size,
             "load_seconds": load_seconds,
-            "seconds": {key: statistics.median(taken[key] for taken in timed) for key in timed[0] if key != "pairs"},
-            "pairs": timed[-1]["pairs"],
+            "seconds": {part: statistics.median(taken.seconds[part] for taken in timed) for part in timed[0].seconds},
+            "pairs": timed[-1].pairs,
+            "outcome": timed[-1].outcome,
             "peak_gib": peak.get("gib", 0.0),
             "weights_gib": sum(weight.nbytes for weight in network.parameters()) / 2**30,
         },
@@ -150,24 +150,36 @@ class _TimedPairs(NetworkPairs):
         return self.network.device
 
 
-def _measure(args: argparse.Namespace, network: Dust3R, video: VideoFrames) -> dict[str, float]:
-    """Seconds of one round's parts, and the number of pairs."""
+class _Round(NamedTuple):
+    seconds: dict[str, float]
+    """Of each part."""
+    pairs: int
+    """Decoded."""
+    outcome: str
+    """What the chain ended in."""
+
+
+def _measure(args: argparse.Namespace, network: Dust3R, video: VideoFrames) -> _Round:
     sources: list[_TimedPairs] = []
     encode = seconds_of(lambda: sources.append(_TimedPairs(network, video)), network.device)
-    source = sources[0]
+    source, outcomes = sources[0], ["no trajectory was asked for"]
     if args.network_only:
         rest = seconds_of(lambda: _decode_all(source, args.keyframes, args.stride), network.device)
     else:
-        from Dust3rP.lifting import lift
+        rest = seconds_of(lambda: outcomes.append(_lift(source, video)), network.device)
+    parts = {"encode": encode, "decode": source.seconds, "align": rest - source.seconds, "total": encode + rest}
+    return _Round(parts, source.decoded, outcomes[-1])
 
-        rest = seconds_of(lambda: lift(source, video), network.device)
-    return {
-        "encode": encode,
-        "decode": source.seconds,
-        "align": rest - source.seconds,
-        "total": encode + rest,
-        "pairs": source.decoded,
-    }
+
+def _lift(source: _TimedPairs, video: VideoFrames) -> str:
+    """Run the rest of the chain; says what came of it."""
+    from Dust3rP.lifting import lift
+
+    try:
+        estimate = lift(source, video)
+    except ValueError as error:
+        return str(error)
+    return f"a trajectory of confidence {estimate.confidence:.2f}"
 
 
 def _decode_all(source: _TimedPairs, keyframes: int, stride: int) -> None:
