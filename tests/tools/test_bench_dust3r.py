@@ -26,6 +26,13 @@ def test_the_network_alone_is_measured_part_by_part(tmp_path):
     assert seconds["encode"] + seconds["decode"] + seconds["align"] == pytest.approx(seconds["total"])
 
 
+def test_the_whole_chain_is_measured_whatever_comes_of_random_points(tmp_path):
+    pytest.importorskip("Dust3rP.lifting")
+    found = measure(tmp_path)
+    assert found["part"] == "all" and found["outcome"].startswith(("a trajectory of confidence", "texture: "))
+    assert found["pairs"] >= 2 and found["seconds"]["align"] > 0
+
+
 def test_numbers_out_of_range_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"--keyframes 7"):
         main([*TINY, "--network_only", "--keyframes", "7", "--file", str(tmp_path / "none")])
