@@ -8,7 +8,6 @@ import torch
 from camera.estimating import Estimators
 from common.media import SampledVideo
 from common.precision import compute_dtype
-from Dust3rP.backends import open_backend
 from Dust3rP.estimate import Estimate, Lens, TrajectoryBackend, VideoFrames
 
 
@@ -23,6 +22,8 @@ def open_estimators(name: str, weights: Path | None, device: torch.device) -> Es
     Raises:
         ValueError: what the backend needs is not there; says what to install or fetch.
     """
+    from Dust3rP.backends import open_backend
+
     dtype = compute_dtype(None, device, torch.bfloat16)
     return estimators_of(open_backend(name, weights=weights, device=device, dtype=dtype))
 
