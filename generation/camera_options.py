@@ -1,8 +1,21 @@
-"""The camera's flags of a request. Imports nothing heavy, since `--help` does."""
+"""The camera's flags of a request, and what they say together. Imports nothing heavy until a request is read."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from common import arguments
+from common.logs import get_logger
+
+if TYPE_CHECKING:
+    from generation.camera_source import CameraSource
+
+log = get_logger("generate")
+
+_UNSET = {"camera_guidance": 1.0, "camera_fit": "time", "camera_translation": 1.0, "pose_backend": "auto"}
+_FITTING = ("camera_fit", "camera_translation")
+_FINDING = ("pose_backend", "dust3r")
 
 
 def add_camera(parser: argparse.ArgumentParser) -> None:
@@ -61,3 +74,53 @@ def _add_adapter(group: argparse._ArgumentGroup) -> None:
         "(--camera_scale times 2), or as in its inference (off)",
     )
     add("--force_adapter", action="store_true", help="take a camera adapter that looks untrained or does not fit")
+
+
+def choose_camera(args: argparse.Namespace) -> "CameraSource | None":
+    """Where the camera comes from, with what the flags say of it; those without effect draw a warning.
+
+    A clause `#trajectory {path}` is taken out of `args.prompt`: it says nothing to a text encoder.
+
+    Raises:
+        FileNotFoundError: the file or video, or the weights to find a camera with, are not there.
+        ValueError: two places say the camera, an adapter has none to obey, or a flag is out of range.
+    """
+
+    from camera.captions import split_trajectory
+    from generation.camera_source import choose_source
+
+    chosen = choose_source(args.prompt, args.camera_file, args.camera_video, args.no_camera)
+    args.prompt = split_trajectory(args.prompt)[0]
+    if args.camera_adapter is not None and not args.no_camera and chosen is None:
+        raise ValueError(
+            "--camera_adapter is given, but the prompt has no camera: add it to the prompt ('... ; Camera: "
+            "<starttime>0</starttime> ...'), give --camera_file or --camera_video, or pass --no_camera to leave the "
+            "adapter out"
+        )
+    if chosen is None:
+        reason = "--no_camera was given" if args.no_camera else "the prompt has no camera"
+        flags = ("camera_adapter", "camera_sigma", "camera_guidance", "camera_compat", "intrinsics", "fov_deg")
+        warn_of_unused(args, (*flags, *_FITTING, *_FINDING), reason)
+        return None
+    arguments.check_ranges(args, camera_translation=0)
+    if args.camera_translation == 0:
+        raise ValueError("--camera_translation 0: expected a number above 0")
+    lens = arguments.lens_choice_of(args)
+    if lens == "estimate" and args.image_path is None:
+        raise ValueError("--intrinsics estimate: there is no --image_path whose lens could be found")
+    translation = args.camera_translation
+    source = replace(chosen, lens=lens, fit=args.camera_fit, translation=translation, image=args.image_path)
+    if source.kind == "tags":
+        warn_of_unused(args, _FITTING, "the camera comes from the prompt")
+    if source.needs_estimator:
+        arguments.dust3r_weights(args)
+    else:
+        warn_of_unused(args, _FINDING, "nothing is to be found in pictures")
+    return source
+
+
+def warn_of_unused(args: argparse.Namespace, flags: Sequence[str], reason: str) -> None:
+    """Say which of these flags were given, though nothing asks for them."""
+    for flag in flags:
+        if getattr(args, flag) != _UNSET.get(flag):
+            log.warning("--%s is not used: %s", flag, reason)

@@ -88,7 +88,8 @@ def choose_source(
         raise ValueError(f"{given[0]} and --no_camera contradict each other; leave one out")
     if len(given) > 1:
         raise ValueError(
-            f"{' and '.join(given)} each say what the camera does; keep one (a prompt may lose its part from 'Camera:' on)"
+            f"{' and '.join(given)} each say what the camera does; keep one (of a prompt with tags, the part before "
+            "'Camera:')"
         )
     if not given:
         return None
@@ -157,9 +158,10 @@ def _stated_lens(source: CameraSource, aspect: float, estimators: Estimators | N
 def _tell(what: str, confidence: float, remarks: Sequence[str]) -> None:
     for remark in remarks:
         log.info("%s", remark)
-    unsure = confidence < LOW_CONFIDENCE
-    (log.warning if unsure else log.info)("%s was found with a confidence of %.2f%s", what, confidence,
-                                          "; look at the plot of the trajectory" if unsure else "")  # fmt: skip
+    if confidence < LOW_CONFIDENCE:
+        log.warning("%s was found with a confidence of %.2f only; look whether it is right", what, confidence)
+    else:
+        log.info("%s was found with a confidence of %.2f", what, confidence)
 
 
 def _load(path: Path, convention: str | None, video: SourceVideo) -> CameraTrack:
@@ -212,8 +214,10 @@ def fit_times(track: CameraTrack, frames: int, fps: float, fit: str, name: str) 
         log.info("%s: %.2f s of camera in a video of %.2f s", name, length, wanted)
         return replace(track.resampled(frames=frames), times=times)
     if length < wanted - 1 / fps:
-        log.warning("%s: its camera ends at %.2f s of %.2f s and stands from there on (--camera_fit stretch: goes slower)",
-                    name, length, wanted)  # fmt: skip
+        log.warning(
+            "%s: its camera ends at %.2f s of %.2f s and stands from there on (--camera_fit stretch: goes slower)",
+            *(name, length, wanted),
+        )
     elif length > wanted + 1 / fps:
         log.info("%s: the first %.2f s of %.2f s are used (--camera_fit stretch: all, faster)", name, wanted, length)
     return replace(track, times=track.times - track.times[0]).at(times)
