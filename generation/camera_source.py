@@ -179,7 +179,7 @@ def find_in_video(path: Path, seconds: float, estimators: Estimators) -> CameraT
     """
     info = _beginning(probe_folder(path, 16.0) if path.is_dir() else probe_video(path), seconds)
     if info.frames < 2:
-        raise ValueError(f"--camera_video {path}: has one frame in the time of the new video; a trajectory needs two")
+        raise ValueError(f"--camera_video {path}: has one frame, and a trajectory two or more")
     log.info("looking for the camera of %s", path)
     found = estimators.track(sample_video(path, info, MOST_FRAMES, LONG_SIDE), None)
     if found.confidence <= 0:
@@ -191,9 +191,9 @@ def find_in_video(path: Path, seconds: float, estimators: Estimators) -> CameraT
 
 
 def _beginning(info: VideoInfo, seconds: float) -> VideoInfo:
-    """The video up to the first frame that is not before `seconds`."""
+    """The video up to the first frame that is not before `seconds`, two frames at least."""
     before = sum(info.time_of(index) < seconds - _FRAME_ROUNDING for index in range(info.frames))
-    frames = min(info.frames, before + 1)
+    frames = min(info.frames, max(2, before + 1))
     return replace(info, frames=frames, times=None if info.times is None else info.times[:frames])
 
 
