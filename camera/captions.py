@@ -2,7 +2,7 @@
 
 import re
 
-_TRAJECTORY = re.compile(r"#trajectory\s*:?\s*\{(?P<path>[^{}]*)\}")
+_TRAJECTORY = re.compile(r"#trajectory\s*:?\s*\{(?P<path>(?:[^{}]|\$\{[^{}]*\})*)\}")
 _CLAUSE = re.compile(r"\s*;?\s*(?:Caption|Camera)\s*:[^;]*" + _TRAJECTORY.pattern + r"\s*\.?", re.IGNORECASE)
 
 CLAUSE_CONVENTION = "opencv_w2c"
