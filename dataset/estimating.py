@@ -48,8 +48,8 @@ class Estimation:
     tracks: bool = False
     """Whether a video without a camera gets one."""
     lens: LensChoice = None
-    """"estimate": also the lens of items whose camera states none is found. One that is stated is taken as known; of
-    a trajectory that is found, the lens is found too, unless it is known."""
+    """With "estimate", the lens of items whose camera states none is found as well. One that is stated is taken as
+    known; where a trajectory is found and its lens is not known, that is found with it."""
     frames: int = 241
     """The most frames of a video that are looked at, 2 or more; the camera between them is interpolated."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camera.captions import CLAUSE_CONVENTION, split_trajectory
 from camera.estimating import Estimators, in_subject_distances, known_intrinsics
-from camera.formats import SourceVideo, Unstated, load_trajectory, recognise
+from camera.formats import DEFAULT_FPS, SourceVideo, Unstated, load_trajectory, recognise
 from camera.intrinsics import after_resize_crop, after_shape_crop
 from camera.language import has_camera, parse
 from camera.track import CameraTrack
@@ -174,10 +174,12 @@ def _load(path: Path, convention: str | None, video: SourceVideo) -> CameraTrack
 def find_in_video(path: Path, seconds: float, estimators: Estimators) -> CameraTrack:
     """The trajectory that is found in the first `seconds` of a video, in units of the subject's distance.
 
+    A folder of images is taken to run at 16 frames per second.
+
     Raises:
         ValueError: it is no video, has one frame, or nothing is found in it.
     """
-    info = _beginning(probe_folder(path, 16.0) if path.is_dir() else probe_video(path), seconds)
+    info = _beginning(probe_folder(path, DEFAULT_FPS) if path.is_dir() else probe_video(path), seconds)
     if info.frames < 2:
         raise ValueError(f"--camera_video {path}: has one frame, and a trajectory two or more")
     log.info("looking for the camera of %s", path)
