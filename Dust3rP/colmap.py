@@ -140,8 +140,8 @@ def _check_sight(video: VideoFrames, tracks: PointTracks, chosen: Sequence[int])
     shared = len(tracks.shared(chosen[first], chosen[second])[0])
     if 0 < apart < LEAST_PARALLAX:
         raise ValueError(
-            f"{video.name}: no parallax: the picture moves by {100 * way:.1f} % of its diagonal, but of {shared} points "
-            f"three quarters move as one plane, to within {100 * apart:.2f} % ({100 * LEAST_PARALLAX:g} % is the "
+            f"{video.name}: no parallax: the picture moves by {100 * way:.1f} % of its diagonal, but three quarters of "
+            f"{shared} points move as one plane, to within {100 * apart:.2f} % ({100 * LEAST_PARALLAX:g} % is the "
             f"least): the camera only turns or zooms, or sees a single plane. {_OTHERWISE}"
         )
     return first, second, apart
@@ -235,9 +235,10 @@ def _confidence(scene: Scene, posed: _Posed, angle_deg: float) -> float:
 def _remarks(scene: Scene, has_pose: Tensor, angle_deg: float, known: bool) -> tuple[str, ...]:
     frames, registered = len(has_pose), int(has_pose.sum())
     fov_deg = float(fov_deg_of(torch.tensor(scene.lens, dtype=torch.float64)))
+    error = float(np.median(scene.seen_error))
     told = [
-        f"{registered} of {frames} frames placed from {len(scene.points)} points, error {np.median(scene.seen_error):.2f} "
-        f"px, angle {angle_deg:.1f} degrees, horizontal field of view {fov_deg:.1f} degrees"
+        f"{registered} of {frames} frames placed from {len(scene.points)} points, error {error:.2f} px, angle "
+        f"{angle_deg:.1f} degrees, horizontal field of view {fov_deg:.1f} degrees"
     ]
     if registered < frames:
         told.append(f"{frames - registered} frames could not be placed; their poses are interpolated")
