@@ -9,6 +9,7 @@ and scale are adjusted together to the path (Levenberg-Marquardt), and words tha
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -164,7 +165,7 @@ def _segmentations(
 def _scales(path: _Path, velocities: Float64[np.ndarray, "T-1 6"], cuts: Int64[np.ndarray, "S+1"]) -> list[float]:
     """Scales to begin with: those by which a segment is an orbit without a pan, and a few besides."""
     found = []
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in pairwise(cuts):
         x, y, _, pitch, yaw, _ = velocities[first:last].mean(axis=0)
         for along, turned in ((x, -yaw), (y, pitch)):
             if along * turned > 0:
