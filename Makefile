@@ -1,4 +1,4 @@
-# make demo   set up, then run the main job on the embedded tiny model: caches, training, a generated video
+# make demo   set up, then run the main job on the embedded tiny model: caches, training, generated videos
 # make test   set up, then run the tests
 # make check  set up, then style, types and the direction of imports
 # make clean  remove what the above wrote (the virtual environment and outputs/)
@@ -23,7 +23,13 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@$(PY) -m pip install --progress-bar on -r requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/runtime.stamp
+# structure from motion for one step of the demo, which leaves it out where there is no such package
+$(VENV)/colmap.stamp: requirements-colmap.txt $(VENV)/runtime.stamp
+	@echo "== adding what lifts cameras from videos"
+	-@$(PY) -m pip install --progress-bar on -r requirements-colmap.txt
+	@touch $@
+
+demo: $(VENV)/runtime.stamp $(VENV)/colmap.stamp
 	@$(PY) tools/run_demo.py
 
 test: $(VENV)/dev.stamp

@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("video", metavar="VIDEO", help="video file, or folder of pictures")
     _add_frames(parser.add_argument_group("which frames"))
     _add_estimation(parser.add_argument_group("how the camera is found"))
-    _add_results(parser.add_argument_group("results; at least one of --output, --plot, --ply, --describe"))
+    _add_results(parser.add_argument_group("results; at least one of --output, --plot, --ply, --truth, --describe"))
     return parser
 
 
@@ -80,6 +80,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     )
     add("--plot", metavar="FILE", help="picture of the path, .png")
     add("--ply", metavar="FILE", help="points of the scene with the camera's path, .ply")
+    add("--truth", metavar="FILE", help="the true camera, a file of any format: say how far the one found is from it")
     add("--describe", action="store_true", help="say it in the nearest words of the trajectory language")
     add("--segments", type=int, default=6, help="most segments of the description (default: 6)")
 
@@ -102,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.warning("confidence %.2f: look at the path before using it", estimate.confidence)
     estimate = finished(args, estimate)
     write(args, estimate, info)
+    if args.truth is not None:
+        compare(args, estimate)
     if args.describe:
         describe(args, estimate)
     return 0
@@ -117,14 +120,18 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"--{flag} {value}: expected a number above 0")
     if args.between is not None and args.length is None:
         raise ValueError("--between says what --length METRES is the distance of; give that too")
-    if not (args.output or args.plot or args.ply or args.describe):
-        raise ValueError("nothing is asked for: give one or more of --output FILE, --plot FILE, --ply FILE, --describe")
+    if not (args.output or args.plot or args.ply or args.truth or args.describe):
+        raise ValueError(
+            "nothing is asked for: give one or more of --output FILE, --plot FILE, --ply FILE, --truth FILE, --describe"
+        )
     if args.fps is not None and not Path(args.video).is_dir():
         log.warning("--fps is not used: %s has times of its own", args.video)
     for flag, suffix in (("plot", ".png"), ("ply", ".ply")):
         value = getattr(args, flag)
         if value is not None and Path(arguments.named(value, f"--{flag}")).suffix.lower() != suffix:
             raise ValueError(f"--{flag} {value}: expected a name that ends in {suffix}")
+    if args.truth is not None:
+        require_file(arguments.named(args.truth, "--truth"), "--truth")
     for flag in ("output", "plot", "ply"):
         for value in [getattr(args, flag)] if isinstance(getattr(args, flag), str) else getattr(args, flag) or []:
             require_writable(Path(arguments.named(value, f"--{flag}")).parent, f"--{flag}")
@@ -210,6 +217,19 @@ def _metadata(estimate: "Estimate", video: str) -> dict[str, str]:
         "confidence": f"{estimate.confidence:.4f}",
         "medium": Path(video).name,
     }
+
+
+def compare(args: argparse.Namespace, estimate: "Estimate") -> None:
+    """How far the camera found is from the true one, at the same times."""
+    from camera.formats import load_trajectory
+    from camera.path_error import path_error
+
+    track = estimate.track
+    error = path_error(track.c2w, load_trajectory(args.truth).at(track.times).c2w)
+    say(
+        f"rotation error {error.rotation_deg:.2f} degrees (at most {error.rotation_max_deg:.2f}), position error "
+        f"{error.position_percent:.2f} % of the path (at most {error.position_max_percent:.2f} %), against {args.truth}"
+    )
 
 
 def describe(args: argparse.Namespace, estimate: "Estimate") -> None:

@@ -5,6 +5,7 @@ an interrupted demo goes on where it stopped.
 """
 
 import argparse
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -36,6 +37,8 @@ LAUNCH = [
 """How both trainings begin: `accelerate launch` (here as a module of this Python), and what they share."""
 FPS = 8
 """33 frames at 8 per second are the four seconds that the three segments of the prompt take."""
+LIFTED_FPS = 16
+"""The rate of the reference video, so that its camera fits."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,6 +94,36 @@ def steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
         "--fps", f"{FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
         "--prompt", f"Object: {PHOTO_SCENE} ; Camera: {format_moves(PHOTO_MOVES)}",
         "--save_path", f"{out / 'coffee.mp4'}",
+    ]
+    yield from lifting_steps(args)
+
+
+def lifting_steps(args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """A camera found in the pixels of a video, and applied to the photograph; nothing without pycolmap."""
+    if importlib.util.find_spec("pycolmap") is None:
+        log.warning("pycolmap is not installed (requirements-colmap.txt): no camera is lifted from a video")
+        return
+    out = Path(args.output_dir)
+    data, trained, reference = out / "data", out / "trained", out / "reference"
+    lifted = reference / "lifted.safetensors"
+    # a seed by which the camera orbits and nothing in the room moves
+    yield "render one more room, larger, as a reference video", [
+        "tools/make_demo_dataset.py", "--output_dir", f"{reference}", "--clips", "1", "--size", "240", "400",
+        "--seed", "11",
+    ]
+    yield "lift the camera from its pictures, without a network, and compare it with the true one", [
+        "tools/extract_trajectory.py", f"{reference / 'videos' / 'room_0000.mp4'}", "--pose_backend", "colmap",
+        "--output", f"{lifted}", "--plot", f"{reference / 'lifted.png'}", "--ply", f"{reference / 'lifted.ply'}",
+        "--truth", f"{reference / 'camera' / 'room_0000.safetensors'}", "--describe",
+    ]
+    yield "generate from the photograph with the lifted camera", [
+        "wan_generate_video.py", "--task", "i2v-tiny", "--dit", f"{trained / 'base_dit.safetensors'}",
+        "--lora_weight", f"{trained / 'lora.safetensors'}",
+        "--camera_adapter", f"{trained / 'lora_camera.safetensors'}",
+        "--image_path", f"{data / 'photo' / 'coffee.png'}", "--video_size", "96", "160", "--video_length", "33",
+        "--fps", f"{LIFTED_FPS}", "--infer_steps", f"{args.infer_steps}", "--seed", "42", "--output_type", "both",
+        "--prompt", f"Object: {PHOTO_SCENE}", "--camera_file", f"{lifted}",
+        "--save_path", f"{out / 'coffee_lifted.mp4'}",
     ]
 # fmt: on
 
