@@ -19,7 +19,7 @@ LONG_SIDE = 640
 """Pixels of the long side at which corners are followed, at most."""
 _SMALL_SIDE = 320
 _MOST_CORNERS = 1000
-_WINDOW = 15
+_WINDOW = 11
 _LEVELS = 4
 _ROUND_TRIP_PX = 0.3
 _QUALITY = 0.003

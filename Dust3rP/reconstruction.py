@@ -32,9 +32,11 @@ _INSTALL = "pip install -r requirements-colmap.txt"
 _SEED = 0
 _LEAST_SHARED = 15
 _ERROR_PX = 2.0
-_LOSS_PX = (0.5, 0.25, 0.12)
-"""Widths of Cauchy's loss, one adjustment after the other."""
-_TRIM = 4.0
+_LOSS_PX = (1.0, 0.5, 0.25, 0.12, 0.06)
+"""Widths of Cauchy's loss, one adjustment after the other ..."""
+_NARROWEST = 0.5
+"""... but none below this share of the median error, which in filmed pictures is noise."""
+_TRIM = 2.5
 _LEAST_ANGLE_DEG = 1.0
 _ENOUGH = 0.5
 """Share of the pictures that must be registered from the two that were chosen; else COLMAP chooses."""
@@ -279,35 +281,46 @@ def _reconstructed(
         if not models:
             return None
         model = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()))
-        for loss_px in _LOSS_PX[:-1]:
-            _adjust(colmap, model, loss_px, refine_focal=False)
-            _drop_sliding(model, loss_px)
-        model, evidence = (model, np.inf) if known else _with_focal(colmap, model)
-        _adjust(colmap, model, _LOSS_PX[-1], refine_focal=not known and evidence >= LEAST_EVIDENCE)
-        _drop_sliding(model, _LOSS_PX[-1])
+        width_px = _narrowed(colmap, model, _LOSS_PX[:-1], False)
+        model, evidence = (model, np.inf) if known else _with_focal(colmap, model, width_px)
+        _narrowed(colmap, model, (width_px, _LOSS_PX[-1]), not known and evidence >= LEAST_EVIDENCE)
     return _scene_of(model, size, evidence) if model.num_points3D() else None
 
 
-def _with_focal(colmap: Any, model: Any) -> tuple[Any, float]:
+def _narrowed(colmap: Any, model: Any, losses_px: Sequence[float], refine_focal: bool) -> float:
+    """Adjust the model with one loss after the other, dropping what does not fit; returns the last one's width."""
+    used_px = losses_px[0]
+    for loss_px in losses_px:
+        if loss_px < used_px and loss_px < _NARROWEST * float(np.median(_observations(model)[3])):
+            break
+        _adjust(colmap, model, loss_px, refine_focal)
+        _drop_sliding(model, loss_px)
+        used_px = loss_px
+        if model.num_points3D() == 0:
+            break
+    return used_px
+
+
+def _with_focal(colmap: Any, model: Any, width_px: float) -> tuple[Any, float]:
     """The model with the focal length that the pictures ask for, and their evidence; as it was without evidence.
 
     Started from the best of a few lengths: from a wrong one the adjustment may run off to a telephoto lens.
     """
-    starts = [_refocused(colmap, model, factor) for factor in (1.0, _FOCAL_START, 1 / _FOCAL_START)]
-    best = min(starts, key=_cost)
-    _adjust(colmap, best, _LOSS_PX[-2], refine_focal=True)
-    probes = [_refocused(colmap, best, factor) for factor in (_FOCAL_PROBE, 1 / _FOCAL_PROBE)]
-    cost = _cost(best)
-    evidence = max(0.0, min(_cost(probe) for probe in probes) / cost - 1) if cost > 0 else 0.0
+    starts = [_refocused(colmap, model, factor, width_px) for factor in (1.0, _FOCAL_START, 1 / _FOCAL_START)]
+    best = min(starts, key=lambda each: _cost(each, width_px))
+    _adjust(colmap, best, width_px, True)
+    probes = [_refocused(colmap, best, factor, width_px) for factor in (_FOCAL_PROBE, 1 / _FOCAL_PROBE)]
+    cost = _cost(best, width_px)
+    evidence = max(0.0, min(_cost(probe, width_px) for probe in probes) / cost - 1) if cost > 0 else 0.0
     return (best, evidence) if evidence >= LEAST_EVIDENCE else (model, evidence)
 
 
-def _refocused(colmap: Any, model: Any, factor: float) -> Any:
+def _refocused(colmap: Any, model: Any, factor: float, width_px: float) -> Any:
     """A copy with another focal length, everything else adjusted to it."""
     other = colmap.Reconstruction(model)
     for camera in other.cameras.values():
         camera.focal_length = camera.focal_length * factor
-    _adjust(colmap, other, _LOSS_PX[-2], refine_focal=False)
+    _adjust(colmap, other, width_px, False)
     return other
 
 
@@ -333,9 +346,9 @@ def _drop_sliding(model: Any, loss_px: float) -> None:
             model.delete_point3D(number)
 
 
-def _cost(model: Any) -> float:
+def _cost(model: Any, width_px: float) -> float:
     errors = _observations(model)[3]
-    return float(np.log1p(np.square(errors / _LOSS_PX[-2])).mean())
+    return float(np.log1p(np.square(errors / width_px)).mean())
 
 
 def _observations(model: Any) -> tuple[list[int], list[int], list[int], np.ndarray, np.ndarray]:
