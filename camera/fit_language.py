@@ -71,7 +71,7 @@ class _Path:
 class _Guess:
     """Segments of even rates, one after the other from 0 s to the end."""
 
-    joints: Float64[np.ndarray, "S+1"]
+    joints: Float64[np.ndarray, "J"]
     rates: Float64[np.ndarray, "S 9"]
     log_scale: float
 
@@ -128,7 +128,7 @@ def _path_of(track: CameraTrack) -> _Path:
     return _Path(few.times.cpu().numpy() - start, c2w, length if reach > _STILL else 1.0)
 
 
-def _velocities(path: _Path) -> Float64[np.ndarray, "T-1 6"]:
+def _velocities(path: _Path) -> Float64[np.ndarray, "V 6"]:
     """Between the times, along (path lengths a second) and about (rad/s) the camera's own axes."""
     poses = torch.from_numpy(path.c2w)
     twist = log_se3(invert(poses[:-1]) @ poses[1:]).numpy() / np.diff(path.times)[:, None]
@@ -136,8 +136,8 @@ def _velocities(path: _Path) -> Float64[np.ndarray, "T-1 6"]:
 
 
 def _segmentations(
-    path: _Path, velocities: Float64[np.ndarray, "T-1 6"], most: int
-) -> Iterator[Int64[np.ndarray, "S+1"]]:
+    path: _Path, velocities: Float64[np.ndarray, "V 6"], most: int
+) -> Iterator[Int64[np.ndarray, "J"]]:
     """The best cuts into 1, 2, ... segments of even velocity; indices of times, 0 and the last among them.
 
     Optimal partition: the cheapest way to cut the first n steps into k segments ends in the cheapest last segment.
@@ -162,7 +162,7 @@ def _segmentations(
         yield np.array(cuts[::-1], dtype=np.int64)
 
 
-def _scales(path: _Path, velocities: Float64[np.ndarray, "T-1 6"], cuts: Int64[np.ndarray, "S+1"]) -> list[float]:
+def _scales(path: _Path, velocities: Float64[np.ndarray, "V 6"], cuts: Int64[np.ndarray, "J"]) -> list[float]:
     """Scales to begin with: those by which a segment is an orbit without a pan, and a few besides."""
     found = []
     for first, last in pairwise(cuts):
@@ -179,7 +179,7 @@ def _scales(path: _Path, velocities: Float64[np.ndarray, "T-1 6"], cuts: Int64[n
 
 
 def _first_guess(
-    path: _Path, velocities: Float64[np.ndarray, "T-1 6"], cuts: Int64[np.ndarray, "S+1"], scale: float
+    path: _Path, velocities: Float64[np.ndarray, "V 6"], cuts: Int64[np.ndarray, "J"], scale: float
 ) -> _Guess:
     """Rates of every segment from its mean velocity: an orbit where the turn fits the way, else a truck and a pan."""
     rates = np.zeros((len(cuts) - 1, COLUMNS))
@@ -190,7 +190,9 @@ def _first_guess(
         row[0], row[3], row[TURN.start + 1] = _split(x / distance, yaw, -1.0, distance)
         row[1], row[4], row[TURN.start] = _split(-y / distance, pitch, -1.0, -distance)
         row[2], row[TURN.start + 2] = -z, roll
-        distance = max(2 * MIN_DISTANCE, distance + row[2] * float(path.times[last] - path.times[first]))
+        seconds = float(path.times[last] - path.times[first])
+        row[np.abs(row) * seconds < _SMALLEST] = 0.0
+        distance = max(2 * MIN_DISTANCE, distance + row[2] * seconds)
     return _Guess(path.times[cuts], rates, math.log(scale))
 
 
@@ -342,7 +344,7 @@ def _written(track: CameraTrack, guess: _Guess) -> Fit:
     return _measured(track, moves, math.exp(guess.log_scale))
 
 
-def _zoom_rates(track: CameraTrack, joints: Float64[np.ndarray, "S+1"]) -> Float64[np.ndarray, "S"]:
+def _zoom_rates(track: CameraTrack, joints: Float64[np.ndarray, "J"]) -> Float64[np.ndarray, "S"]:
     """Change of the focal length in each segment, as a share of the first a second; 0 where it hardly changes."""
     times = (track.times - track.times[0]).cpu().numpy()
     factor = np.interp(joints, times, (track.intrinsics[:, 0] / track.intrinsics[0, 0]).cpu().numpy())
