@@ -18,7 +18,8 @@ from camera.track import CameraTrack
 from common.logs import get_logger
 from Dust3rP.estimate import Estimate, Lens, VideoFrames
 from Dust3rP.point_tracks import PointTracks, motion, track_points, widest_pair
-from Dust3rP.reconstruction import LEAST_EVIDENCE, Lens4, Scene, from_features, from_tracks, load_pycolmap, register
+from Dust3rP.reconstruction import Lens4, Scene, from_features, from_tracks, load_pycolmap, register
+from Dust3rP.refining import LEAST_EVIDENCE
 
 logger = get_logger("colmap")
 

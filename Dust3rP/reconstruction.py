@@ -4,9 +4,7 @@ Schönberger, Frahm, "Structure-from-Motion Revisited", CVPR 2016. Everything th
 its database, its w2c poses, its options. Its pixel coordinates put the centre of pixel i at i + 0.5, as ours do.
 
 The incremental mapper refines the focal length from its first two pictures on, which on a video, whose first pictures
-are hardly apart, leads astray. So it maps with a fixed one, and the focal length is found at the end, in an adjustment
-of everything at once. That one is robust (Cauchy's loss, ever narrower): points followed along the border between a
-near and a far thing slide without end, and there are many of them.
+are hardly apart, leads astray. So it maps with a fixed one; `Dust3rP.refining` finds it at the end.
 """
 
 import os
@@ -24,6 +22,7 @@ from jaxtyping import Float64, Int64, UInt8
 
 from camera.intrinsics import Size
 from Dust3rP.point_tracks import PointTracks
+from Dust3rP.refining import LOSS_PX, observations, refined
 
 Lens4 = tuple[float, float, float, float]
 """Normalised (fx/W, fy/H, cx/W, cy/H)."""
@@ -32,17 +31,9 @@ _INSTALL = "pip install -r requirements-colmap.txt"
 _SEED = 0
 _LEAST_SHARED = 15
 _ERROR_PX = 2.0
-_LOSS_PX = (1.0, 0.5, 0.25, 0.12, 0.06)
-"""Widths of Cauchy's loss, one adjustment after the other ..."""
-_NARROWEST = 0.5
-"""... but none below this share of the median error, which in filmed pictures is noise."""
-_TRIM = 2.5
 _LEAST_ANGLE_DEG = 1.0
 _ENOUGH = 0.5
 """Share of the pictures that must be registered from the two that were chosen; else COLMAP chooses."""
-_FOCAL_START, _FOCAL_PROBE = 1.5, 1.25
-LEAST_EVIDENCE = 0.02
-"""Share by which the fit must get worse with a focal length a quarter off, for the length found to be believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +165,7 @@ def register(
     options.ransac.max_error = _ERROR_PX
     options.ransac.random_seed = _SEED
     refinement = colmap.AbsolutePoseRefinementOptions()
-    refinement.loss_function_scale = _LOSS_PX[-1]
+    refinement.loss_function_scale = LOSS_PX[-1]
     with _quiet(colmap):
         found = colmap.estimate_and_refine_absolute_pose(places, points, camera, options, refinement)
     return None if found is None else (_four_by_four(found["cam_from_world"]), int(found["num_inliers"]))
@@ -281,107 +272,14 @@ def _reconstructed(
         if not models:
             return None
         model = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()))
-        width_px = _narrowed(colmap, model, _LOSS_PX[:-1], False)
-        model, evidence = (model, np.inf) if known else _with_focal(colmap, model, width_px)
-        _narrowed(colmap, model, (width_px, _LOSS_PX[-1]), not known and evidence >= LEAST_EVIDENCE)
+        model, evidence = refined(colmap, model, known)
     return _scene_of(model, size, evidence) if model.num_points3D() else None
-
-
-def _narrowed(colmap: Any, model: Any, losses_px: Sequence[float], refine_focal: bool) -> float:
-    """Adjust the model with one loss after the other, dropping what does not fit; returns the last one's width."""
-    used_px = losses_px[0]
-    for loss_px in losses_px:
-        if loss_px < used_px and loss_px < _NARROWEST * float(np.median(_observations(model)[3])):
-            break
-        _adjust(colmap, model, loss_px, refine_focal)
-        _drop_sliding(model, loss_px)
-        used_px = loss_px
-        if model.num_points3D() == 0:
-            break
-    return used_px
-
-
-def _with_focal(colmap: Any, model: Any, width_px: float) -> tuple[Any, float]:
-    """The model with the focal length that the pictures ask for, and their evidence; as it was without evidence.
-
-    Started from the best of a few lengths: from a wrong one the adjustment may run off to a telephoto lens.
-    """
-    starts = [_refocused(colmap, model, factor, width_px) for factor in (1.0, _FOCAL_START, 1 / _FOCAL_START)]
-    best = min(starts, key=lambda each: _cost(each, width_px))
-    _adjust(colmap, best, width_px, True)
-    probes = [_refocused(colmap, best, factor, width_px) for factor in (_FOCAL_PROBE, 1 / _FOCAL_PROBE)]
-    cost = _cost(best, width_px)
-    evidence = max(0.0, min(_cost(probe, width_px) for probe in probes) / cost - 1) if cost > 0 else 0.0
-    return (best, evidence) if evidence >= LEAST_EVIDENCE else (model, evidence)
-
-
-def _refocused(colmap: Any, model: Any, factor: float, width_px: float) -> Any:
-    """A copy with another focal length, everything else adjusted to it."""
-    other = colmap.Reconstruction(model)
-    for camera in other.cameras.values():
-        camera.focal_length = camera.focal_length * factor
-    _adjust(colmap, other, width_px, False)
-    return other
-
-
-def _adjust(colmap: Any, model: Any, loss_px: float, refine_focal: bool) -> None:
-    """Bundle adjustment of everything, with Cauchy's loss of that width."""
-    options = colmap.BundleAdjustmentOptions()
-    options.refine_focal_length, options.refine_extra_params, options.print_summary = refine_focal, False, False
-    options.ceres.loss_function_type, options.ceres.loss_function_scale = colmap.LossFunctionType.CAUCHY, loss_px
-    options.ceres.solver_options.function_tolerance = 1e-6
-    options.ceres.solver_options.num_threads = 1
-    colmap.bundle_adjustment(model, options)
-
-
-def _drop_sliding(model: Any, loss_px: float) -> None:
-    """Leave out points that do not fit, but never the better half."""
-    model.update_point_3d_errors()
-    errors = {number: point.error for number, point in model.points3D.items()}
-    if not errors:
-        return
-    limit = max(_TRIM * loss_px, float(np.median(list(errors.values()))))
-    for number, error in errors.items():
-        if error > limit:
-            model.delete_point3D(number)
-
-
-def _cost(model: Any, width_px: float) -> float:
-    errors = _observations(model)[3]
-    return float(np.log1p(np.square(errors / width_px)).mean())
-
-
-def _observations(model: Any) -> tuple[list[int], list[int], list[int], np.ndarray, np.ndarray]:
-    """Picture, number of the point, feature, error (pixels) and place of everything that is seen."""
-    pictures, numbers, keys, errors, places = [], [], [], [], []
-    for image in model.images.values():
-        if not image.has_pose:
-            continue
-        seen = list(image.get_observation_point2D_idxs())
-        features = [image.points2D[key] for key in seen]
-        at = np.array([feature.xy for feature in features], dtype=np.float64).reshape(-1, 2)
-        points = np.array([model.points3D[each.point3D_id].xyz for each in features], dtype=np.float64).reshape(-1, 3)
-        inside = image.cam_from_world().matrix() @ np.concatenate((points, np.ones((len(points), 1))), axis=1).T
-        focal, cx, cy = image.camera.params
-        projected = focal * inside[:2].T / inside[2:].T + (cx, cy)
-        pictures += [int(Path(image.name).stem)] * len(seen)
-        numbers += [each.point3D_id for each in features]
-        keys += seen
-        errors.append(np.linalg.norm(projected - at, axis=1))
-        places.append(at)
-    return (
-        pictures,
-        numbers,
-        keys,
-        np.concatenate(errors or [np.zeros(0)]),
-        np.concatenate(places or [np.zeros((0, 2))]),
-    )
 
 
 def _scene_of(model: Any, size: Size, evidence: float) -> Scene:
     posed = {int(Path(image.name).stem): image for image in model.images.values() if image.has_pose}
     frames = np.array(sorted(posed), dtype=np.int64)
-    pictures, numbers, keys, errors, places = _observations(model)
+    pictures, numbers, keys, errors, places = observations(model)
     order = np.unique(np.array(numbers, dtype=np.int64))
     focal, cx, cy = (float(number) for number in next(iter(model.cameras.values())).params)
     return Scene(

@@ -135,9 +135,7 @@ def _velocities(path: _Path) -> Float64[np.ndarray, "V 6"]:
     return twist / np.array([path.length] * 3 + [1.0] * 3)
 
 
-def _segmentations(
-    path: _Path, velocities: Float64[np.ndarray, "V 6"], most: int
-) -> Iterator[Int64[np.ndarray, "J"]]:
+def _segmentations(path: _Path, velocities: Float64[np.ndarray, "V 6"], most: int) -> Iterator[Int64[np.ndarray, "J"]]:
     """The best cuts into 1, 2, ... segments of even velocity; indices of times, 0 and the last among them.
 
     Optimal partition: the cheapest way to cut the first n steps into k segments ends in the cheapest last segment.
