@@ -130,6 +130,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         on_cpu = {name: tensor.to("cpu") for name, tensor in result.items()}
         extra = {
             **source_metadata(job.item.path, job.fingerprint, job.info),
+            "source_key": job.item.source_key,
             **self._made_from(job),
             "start_frame": str(job.span.start),
             "frame_times": str(list(job.frame_times)),
@@ -224,7 +225,9 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     def write(self, job: ItemJob, result: Tensor) -> None:
         """Write the item's cache."""
-        extra = {"source": job.item.path.name, "encoding_version": ENCODING_VERSION, **self.encoders}
+        # the empty caption is of no medium
+        owner = {} if job.item.key == EMPTY_TEXT_KEY else {"source_key": job.item.source_key}
+        extra = {"source": job.item.path.name, **owner, "encoding_version": ENCODING_VERSION, **self.encoders}
         write_text(job.target, result.to("cpu"), job.item.caption, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:
@@ -277,8 +280,10 @@ class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTr
         extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
         extra["source"] = "caption" if job.item.camera_file is None else "file"
         extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
+        extra["source_key"] = job.item.source_key
         if job.item.camera_file is not None:
             extra["camera_file"] = job.item.camera_file.name
+            extra["camera_fingerprint"] = camera_fingerprint(job.item.camera_file)
         track.save(job.target, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:

@@ -1,5 +1,6 @@
 """A folder of images, read as a video: one image per frame, in the order of their numbers."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +13,14 @@ from common.media.images import IMAGE_EXTENSIONS, probe_image, read_image
 from common.media.timeline import VideoInfo
 
 
+def images_in(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """The images that lie in a folder, in no order, as they are found; hidden files are left out."""
+    with os.scandir(folder) as places:
+        for place in places:
+            if place.name.lower().endswith(IMAGE_EXTENSIONS) and place.name[0] != "." and place.is_file():
+                yield place
+
+
 def folder_images(folder: str | Path) -> list[Path]:
     """The images of a folder, sorted as people count: frame2.png before frame10.png.
 
@@ -19,11 +28,8 @@ def folder_images(folder: str | Path) -> list[Path]:
         FileNotFoundError: no such folder.
         ValueError: it holds no image, or two that differ in their suffix only.
     """
-    found = [
-        path
-        for path in require_file(folder, "folder of images").iterdir()
-        if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    ]
+    place = require_file(folder, "folder of images")
+    found = [place / entry.name for entry in images_in(place)]
     found.sort(key=lambda path: (_counting(path.stem), path.name))
     if not found:
         raise ValueError(f"{folder}: holds no images ({', '.join(IMAGE_EXTENSIONS)}) to make a video of")
