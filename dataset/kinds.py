@@ -16,6 +16,8 @@ from common.media import VideoInfo
 from dataset.buckets import Resolution
 from dataset.cache import (
     ENCODING_VERSION,
+    LATENT_CHANNELS,
+    LATENT_STRIDE,
     CacheHeader,
     is_camera_cache,
     is_foreign,
@@ -121,6 +123,12 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         """Three bytes a pixel of the clip and of its control."""
         width, height, frames = *job.span.size, len(job.span.indices)
         return 3 * width * height * frames * (1 if job.item.control is None else 2)
+
+    def write_bytes(self, job: Clip) -> int:
+        """Two bytes for each number of its latents."""
+        width, height, frames = job.bucket
+        cells = ((frames - 1) // 4 + 1) * (height // LATENT_STRIDE) * (width // LATENT_STRIDE)
+        return 2 * cells * sum(LATENT_CHANNELS.get(name, 0) for name in self.tensors_of(job.item))
 
     def write(self, job: Clip, result: Mapping[str, Tensor]) -> None:
         """Write the clip's cache."""

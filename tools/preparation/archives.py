@@ -10,7 +10,6 @@ import io
 import json
 import lzma
 import re
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from common.files import atomic_path
+from common.files import atomic_path, require_room
 from common.logs import get_logger
 from common.progress import byte_progress
 
@@ -131,10 +130,7 @@ def check_space(archives: Sequence[Archive], folder: Path) -> None:
             cannot be counted quickly, at least its own size is taken).
     """
     needed = sum(_missing_bytes(archive, folder / archive.name) for archive in archives)
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise OSError(f"{folder}: {free / 1e9:.2f} GB are free, and unpacking needs {needed / 1e9:.2f} GB or more")
+    require_room(folder, needed, "unpacking")
 
 
 def _missing_bytes(archive: Archive, folder: Path) -> int:
