@@ -188,9 +188,14 @@ def require_room(folder: str | Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(nearest_folder(folder)).free
     if needed > free:
         raise OSError(
-            f"{folder}: {free / 1e9:.2f} GB are free, and {purpose} needs {needed / 1e9:.2f} GB or more; make room on "
+            f"{folder}: {human_size(free)} are free, and {purpose} needs {human_size(needed)} or more; make room on "
             "the disk"
         )
+
+
+def human_size(count: int) -> str:
+    """A number of bytes for a message."""
+    return f"{count / 1e9:.2f} GB" if count >= 10**7 else f"{count / 1e3:.1f} kB"
 
 
 def require_writable(folder: str | Path, flag: str) -> None:

@@ -28,7 +28,7 @@ def free(monkeypatch):
 def test_a_disk_that_is_too_full_is_told_before_anything_is_made(project, free):
     project.videos([camera_caption()] * 3)
     free(4 * LATENT_BYTES - 1)
-    with pytest.raises(OSError, match=r"cache: .* GB are free, and writing the latent caches needs .* make room"):
+    with pytest.raises(OSError, match=r"cache: .* kB are free, and writing the latent caches needs .* make room"):
         plan(project, LatentCaching(I2V))
     assert not (project.root / "cache").exists()
     free(4 * LATENT_BYTES)
@@ -54,7 +54,7 @@ def test_what_is_there_needs_no_room_of_its_own(project, free):
     assert len(plan(project, LatentCaching(I2V)).todo) == 3, "made again, one after the other"
     free(0)
     assert plan(project, LatentCaching(I2V), skip_existing=True).todo == ()
-    with pytest.raises(OSError, match="GB are free"):
+    with pytest.raises(OSError, match="kB are free"):
         plan(project, LatentCaching(I2V))
 
 

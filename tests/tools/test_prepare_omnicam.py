@@ -230,7 +230,7 @@ def test_no_download_without_room_or_without_the_package(tmp_path, sep, monkeypa
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100))
     words = [SEP, "--download", "--output_dir", str(tmp_path / "data")]
-    with pytest.raises(OSError, match="GB are free, and"):
+    with pytest.raises(OSError, match="kB are free, and what is to come of"):
         main(words)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match="pip install huggingface_hub"):
