@@ -11,7 +11,7 @@ from common.media import VideoInfo
 from dataset.buckets import bucket_of, bucket_resolutions
 from dataset.cache import LATENT_STRIDE, CacheHeader, is_camera_cache, is_foreign, read_header
 from dataset.cameras import camera_fingerprint
-from dataset.clips import at_stated_rate, is_cache_of, latent_name, spans_of
+from dataset.clips import at_stated_rate, is_cache_of, latent_name, probe_item, spans_of
 from dataset.config import DatasetEntry
 from dataset.fingerprint import folder_fingerprint
 from dataset.frames import clip_spans
@@ -150,6 +150,14 @@ def _is_plausible(entry: DatasetEntry, name: LatentName, header: CacheHeader) ->
     starts = {start for start, frames in spans if frames == name.frames}
     can_start = name.start in starts or (entry.frame_extraction == "uniform" and name.frames in entry.target_frames)
     return can_start and size in bucket_resolutions(entry.resolution) and shape[0] == (name.frames - 1) // 4 + 1
+
+
+def is_too_short(item: MediaItem) -> bool:
+    """True for a video that yields no clip at all; one that is not there or cannot be read counts as long enough."""
+    try:
+        return item.path.exists() and not spans_of(item, probe_item(item))
+    except ValueError:
+        return False
 
 
 def latent_grid(header: CacheHeader) -> tuple[int, int, int]:

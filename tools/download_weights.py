@@ -153,7 +153,8 @@ def check_disk(jobs: Sequence[Job], root: Path) -> None:
     needed, free = sum(job.missing_bytes for job in jobs), shutil.disk_usage(root).free
     if needed > free:
         raise OSError(
-            f"{root} has {human_size(free)} free, and {human_size(needed)} are still to come; make room, or choose with --only"
+            f"{root} has {human_size(free)} free, and {human_size(needed)} are still to come; make room, or choose "
+            "with --only"
         )
 
 
