@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +37,7 @@ _FOREIGN = {
 """Archives that Python cannot read, with what unpacks them or makes them readable."""
 _MARKERS = ".unpacked"
 _CHUNK = 1 << 20
+_SHOWN_KINDS = 8
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
@@ -101,6 +102,16 @@ def visible_files(folder: Path) -> list[Path]:
     """All files below a folder in the order of their names, but those that are, or lie in what is, hidden."""
     hidden = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in hidden if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def summary_of(folders: Iterable[Path]) -> str:
+    """What lies below folders, for a message: how many files of which ending, the most first, with a path of each."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for path in visible_files(folder):
+            found.setdefault(path.suffix.lower() or "without ending", []).append(path.relative_to(folder).as_posix())
+    most = sorted(found.items(), key=lambda item: -len(item[1]))[:_SHOWN_KINDS]
+    return ", ".join(f"{len(paths)} {ending} ({paths[0]})" for ending, paths in most) or "nothing"
 
 
 def _archive(key: str, parts: dict[str, Path], kind: str) -> Archive:
