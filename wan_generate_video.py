@@ -13,6 +13,7 @@ from common import arguments, cli
 from common.arguments import model_path, tokenizer_path
 from common.files import require_file, require_writable
 from common.logs import get_logger, setup_logging
+from generation.camera_options import add_camera, choose_camera, warn_of_unused
 from wan.config import WAN_CONFIGS, TaskConfig
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from camera.track import CameraTrack
+    from generation.camera_source import CameraSource
     from generation.pictures import Pictures
     from sampling.solvers import Solver
     from wan.model import WanModel
@@ -33,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = arguments.make_parser(__doc__ or "")
     arguments.add_task(parser, WAN_CONFIGS, default="t2v-14B")
     _add_what(parser.add_argument_group("what to make"))
-    _add_camera(parser)
+    add_camera(parser)
     _add_weights(parser)
     _add_sampling(parser.add_argument_group("sampling"))
     return parser
@@ -55,26 +57,6 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add("--save_path", metavar="PATH", required=True, help="a directory, or a file name that ends in .mp4")
     add("--output_type", choices=["video", "images", "latent", "both"], default="video",
         help="video, numbered PNG files, latents, or video and latents")  # fmt: skip
-
-
-def _add_camera(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("camera").add_argument
-    add(
-        "--camera_adapter",
-        metavar="PATH",
-        help="camera adapter; default: LORA_camera.safetensors, one beside --dit, or the task's",
-    )
-    add("--camera_scale", type=float, default=1.0, help="strength of the adapter; 0 leaves it out")
-    add("--camera_sigma", type=float, nargs=2, metavar=("LOW", "HIGH"),
-        help="noise levels, 0 to 1, at which the camera acts; default: those the adapter was made for")  # fmt: skip
-    add("--camera_guidance", type=float, default=1.0,
-        help="follow the camera more closely than trained (1.5); one more forward a step; 1: off")  # fmt: skip
-    add("--camera_compat", choices=["train", "infer"],
-        help="for a checkpoint of the OmniCam-Wan fork as --camera_adapter: its camera as in the fork's training "
-        "(--camera_scale times 2), or as in its inference (off)")  # fmt: skip
-    add("--force_adapter", action="store_true", help="take a camera adapter that looks untrained or does not fit")
-    add("--no_camera", action="store_true", help="let camera tags reach the model as text only")
-    arguments.add_intrinsics(parser)
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +96,9 @@ class Job:
     task: TaskConfig
     video: Path
     pictures: "Pictures"
+    camera: "CameraSource | None"
     track: "CameraTrack | None"
+    """Of the camera; None too where it is still to be found in pictures."""
     adapter: Path | None
     camera_scale: float
     solver: "Solver"
@@ -128,6 +112,7 @@ def plan(args: argparse.Namespace) -> Job:
     """Check the whole request and compile its camera, before anything slow is done."""
     from common.precision import pick_device
     from generation.camera import check_sigma_window, scale_of
+    from generation.camera_source import make_track
     from generation.encode import needs_clip
     from generation.pictures import PicturePaths, read_pictures
     from generation.weights import check_weights, find_adapter
@@ -146,7 +131,8 @@ def plan(args: argparse.Namespace) -> Job:
     paths = PicturePaths(args.image_path, args.end_image_path, args.control_path)
     size = (args.video_size[0], args.video_size[1])
     pictures = read_pictures(args.task, task, paths, size, args.video_length, args.fps)
-    track = _compile_camera(args, pictures)
+    camera = choose_camera(args)
+    track = None if camera is None or camera.needs_estimator else make_track(camera, pictures, args.fps)
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     names = [name for name in ("dit", "vae", "t5", "clip") if name != "clip" or needs_clip(task, pictures)]
     files = {name: model_path(getattr(args, name), getattr(task.weights, name), name) for name in names}
@@ -158,11 +144,11 @@ def plan(args: argparse.Namespace) -> Job:
         require_file(arguments.named(lora, "--lora_weight"), "the LoRA", "Check --lora_weight.")
     if len(args.lora_multiplier) > len(args.lora_weight):
         raise ValueError(f"{len(args.lora_multiplier)} --lora_multiplier for {len(args.lora_weight)} --lora_weight")
-    wanted = track is not None and args.camera_scale
+    wanted = camera is not None and args.camera_scale
     adapter = find_adapter(args.camera_adapter, args.lora_weight, args.dit, task) if wanted else None
     scale = args.camera_scale if adapter is None else scale_of(adapter, args.camera_scale, args.camera_compat)
-    if track is not None and not scale:
-        _warn_of_unused(args, ("camera_sigma", "camera_guidance"), "the camera is off")
+    if camera is not None and not scale:
+        warn_of_unused(args, ("camera_sigma", "camera_guidance"), "the camera is off")
     video = video_path(args.save_path, seed, args.output_type == "images")
     fp8 = arguments.fp8_mode(args.fp8, args.fp8_scaled)
     check_weights(task, files, fp8, args.lora_weight, adapter, args.force_adapter)
@@ -171,6 +157,7 @@ def plan(args: argparse.Namespace) -> Job:
         task=task,
         video=video,
         pictures=pictures,
+        camera=camera,
         track=track,
         adapter=adapter if scale else None,
         camera_scale=scale,
@@ -191,34 +178,15 @@ def _choose_solver(args: argparse.Namespace, task: TaskConfig) -> "Solver":
     return make_solver(args.sample_solver, steps, shift)
 
 
-def _compile_camera(args: argparse.Namespace, pictures: "Pictures") -> "CameraTrack | None":
-    """The camera of every frame, from the tags in the prompt, through the lens of the source picture."""
-    from camera.intrinsics import default_intrinsics
-    from camera.language import has_camera
-    from generation.camera import compile_track
+def find_camera(job: Job) -> None:
+    """Find in pictures what the camera still lacks."""
+    from Dust3rP.estimators import open_estimators
+    from generation.camera_source import make_track
 
-    if args.camera_adapter is not None and not args.no_camera and not has_camera(args.prompt):
-        raise ValueError(
-            "--camera_adapter is given, but the prompt has no camera: add it to the prompt ('... ; Camera: "
-            "<starttime>0</starttime> ...'), or pass --no_camera to leave the adapter out"
-        )
-    if args.no_camera or not has_camera(args.prompt):
-        reason = "--no_camera was given" if args.no_camera else "the prompt has no camera"
-        _warn_of_unused(
-            args, ("camera_adapter", "camera_sigma", "camera_guidance", "camera_compat", "intrinsics"), reason
-        )
-        return None
-    height, width = pictures.source_size
-    lens = arguments.lens_of(args)
-    intrinsics = lens if isinstance(lens, tuple) else default_intrinsics(width / height, lens)
-    return compile_track(args.prompt, pictures, args.fps, intrinsics)
-
-
-def _warn_of_unused(args: argparse.Namespace, flags: Sequence[str], reason: str) -> None:
-    unset = {"camera_guidance": 1.0}
-    for flag in flags:
-        if getattr(args, flag) != unset.get(flag):
-            log.warning("--%s is not used: %s", flag, reason)
+    if job.camera is None or job.track is not None:
+        return
+    estimators = open_estimators(job.args.pose_backend, arguments.dust3r_weights(job.args), job.device)
+    job.track = make_track(job.camera, job.pictures, job.args.fps, estimators)
 
 
 def encode(job: Job) -> tuple["list[Tensor]", "Tensor | None", "Tensor | None"]:
@@ -380,10 +348,11 @@ def video_path(save_path: str, seed: int, as_images: bool) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, encode, denoise, decode, save."""
+    """Check, find the camera if it is to be found, encode, denoise, decode, save."""
     args = build_parser().parse_args(argv)
     setup_logging()
     job = plan(args)
+    find_camera(job)
     context, clip_features, condition = encode(job)
     latent = sample_latent(job, context, clip_features, condition)
     save(job, latent)

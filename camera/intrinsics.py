@@ -195,6 +195,24 @@ def after_letterbox(
     return after_crop(intrinsics, (height, width), (-above, -left), target_size)
 
 
+def after_shape_crop(
+    intrinsics: Float[Tensor, "*batch 4"], source_aspect: float, target_aspect: float
+) -> Float[Tensor, "*batch 4"]:
+    """Intrinsics of the largest middle part of another shape, for pictures of no stated size: nothing is rounded.
+
+    Args:
+        intrinsics: normalised by the whole picture.
+        source_aspect: width / height of the picture, above 0.
+        target_aspect: width / height of the part, above 0.
+    """
+    _check_aspect(source_aspect)
+    _check_aspect(target_aspect)
+    shape = target_aspect / source_aspect
+    kept = torch.tensor([min(1.0, shape), min(1.0, 1 / shape)], dtype=intrinsics.dtype, device=intrinsics.device)
+    focal, centre = intrinsics.split(2, dim=-1)
+    return torch.cat((focal / kept, 0.5 + (centre - 0.5) / kept), dim=-1)
+
+
 def after_flip(intrinsics: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
     """Intrinsics of the picture with left and right exchanged; its poses change as well (`CameraTrack.mirrored`)."""
     fx, fy, cx, cy = intrinsics.unbind(-1)

@@ -2,7 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,22 @@ CONVERT_FLAGS = {
     "format": "--from FORMAT",
 }
 """What states to `tools/camera.py convert` what a pose file leaves open, by `camera.formats.Unstated.argument`."""
+
+DEFAULT_FOV_DEG = 60.0
+"""Horizontal field of view of a lens that nobody states."""
+
+LOW_CONFIDENCE = 0.5
+"""Of a camera that was found in pictures, 0 to 1: below it a user is warned."""
+
+DUST3R_WEIGHTS = "weights/DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth"
+"""Where `tools/download_weights.py` puts them, below the repository."""
+
+Intrinsics = tuple[float, float, float, float]
+"""Normalised (fx/W, fy/H, cx/W, cy/H)."""
+
+LensChoice = float | Intrinsics | Literal["estimate"] | None
+"""A lens as `--intrinsics` and `--fov_deg` say it: a horizontal field of view in degrees, normalised intrinsics, to be
+found in the pictures, or None where nothing was said."""
 
 HIGHEST = {"fps": 1000, "seed": 2**63 - 1}
 """Beyond these, video files and random generators overflow."""
@@ -156,8 +173,54 @@ def add_intrinsics(parser: argparse._ActionsContainer, prefix: str = "") -> None
         help="lens of the source picture, divided by its width and height",
     )
     group.add_argument(
-        f"--{prefix}fov_deg", type=float, default=60.0, help="horizontal field of view of the source, degrees"
+        f"--{prefix}fov_deg",
+        type=float,
+        default=DEFAULT_FOV_DEG,
+        help="horizontal field of view of the source, degrees",
     )
+
+
+def add_lens(parser: argparse._ActionsContainer, unstated: str) -> None:
+    """`--intrinsics` and `--fov_deg` where the lens may also be found in the pictures (`lens_choice_of`).
+
+    Args:
+        parser: gets the options.
+        unstated: what is taken where nothing is said, for the help.
+    """
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--intrinsics",
+        nargs="+",
+        metavar="LENS",
+        help="lens of the source picture: FX FY CX CY divided by its width and height (or FX,FY,CX,CY), `estimate` to "
+        f"find it in the picture, or `default` for {DEFAULT_FOV_DEG:g} degrees; default: {unstated}",
+    )
+    group.add_argument("--fov_deg", type=float, help="the same as a horizontal field of view, degrees")
+
+
+def add_pose_backend(parser: argparse._ActionsContainer) -> None:
+    """`--pose_backend` and `--dust3r`: who finds cameras in pictures."""
+    parser.add_argument(
+        "--pose_backend",
+        choices=["auto", "dust3r", "colmap"],
+        default="auto",
+        help="who finds cameras in pictures: colmap needs pycolmap, dust3r weights for non-commercial use; auto takes "
+        "colmap where there is texture and parallax, else dust3r",
+    )
+    parser.add_argument(
+        "--dust3r", metavar="PATH", help=f"weights of DUSt3R; default: {DUST3R_WEIGHTS}, if it is there"
+    )
+
+
+def dust3r_weights(args: argparse.Namespace) -> Path | None:
+    """The file that `--dust3r` names, or the default place if there is one; None without both.
+
+    Raises:
+        FileNotFoundError: the file that was named is not there.
+    """
+    if args.dust3r is not None:
+        return require_file(named(args.dust3r, "--dust3r"), "--dust3r", "See weights/README.md.")
+    return ROOT / DUST3R_WEIGHTS if (ROOT / DUST3R_WEIGHTS).exists() else None
 
 
 def check_ranges(args: argparse.Namespace, **lowest: float | None) -> None:
@@ -175,7 +238,7 @@ def check_ranges(args: argparse.Namespace, **lowest: float | None) -> None:
                 raise ValueError(f"--{flag} {value}: expected {wanted}{limit}")
 
 
-def lens_of(args: argparse.Namespace, prefix: str = "") -> float | tuple[float, float, float, float]:
+def lens_of(args: argparse.Namespace, prefix: str = "") -> float | Intrinsics:
     """What `--intrinsics` or `--fov_deg` say: normalised fx, fy, cx, cy, or a horizontal field of view in degrees.
 
     Raises:
@@ -183,20 +246,65 @@ def lens_of(args: argparse.Namespace, prefix: str = "") -> float | tuple[float, 
     """
     intrinsics, fov_deg = getattr(args, f"{prefix}intrinsics"), getattr(args, f"{prefix}fov_deg")
     if intrinsics is None:
-        if not 0 < fov_deg < 180:
-            raise ValueError(f"--{prefix}fov_deg {fov_deg:g}: expected an angle between 0 and 180 degrees")
-        return fov_deg
-    fx, fy, cx, cy = intrinsics
+        return _checked_fov(fov_deg, f"--{prefix}fov_deg")
+    return _checked_intrinsics(intrinsics, f"--{prefix}intrinsics")
+
+
+def lens_choice_of(args: argparse.Namespace) -> LensChoice:
+    """What the flags of `add_lens` say.
+
+    Raises:
+        ValueError: other words than the flag knows, or numbers out of range.
+    """
+    words: list[str] | None = args.intrinsics
+    if words is None:
+        return None if args.fov_deg is None else _checked_fov(args.fov_deg, "--fov_deg")
+    if words == ["estimate"]:
+        return "estimate"
+    if words == ["default"]:
+        return DEFAULT_FOV_DEG
+    try:
+        numbers = [float(number) for number in " ".join(words).replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise ValueError(
+            f"--intrinsics {' '.join(words)}: expected four numbers FX FY CX CY, or one of the words estimate, default"
+        )
+    return _checked_intrinsics(numbers, "--intrinsics")
+
+
+def _checked_fov(fov_deg: float, flag: str) -> float:
+    if not 0 < fov_deg < 180:
+        raise ValueError(f"{flag} {fov_deg:g}: expected an angle between 0 and 180 degrees")
+    return fov_deg
+
+
+def _checked_intrinsics(numbers: Sequence[float], flag: str) -> Intrinsics:
+    fx, fy, cx, cy = numbers
+    said = f"{flag} {fx:g} {fy:g} {cx:g} {cy:g}"
     if not (0 < cx < 1 and 0 < cy < 1):
         raise ValueError(
-            f"--{prefix}intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the optical axis must lie in the picture, CX and CY "
-            "between 0 and 1; divide pixels by width and height"
+            f"{said}: the optical axis must lie in the picture, CX and CY between 0 and 1; divide pixels by width and "
+            "height"
         )
     if not (0 < fx < math.inf and 0 < fy < math.inf):
-        raise ValueError(
-            f"--{prefix}intrinsics {fx:g} {fy:g} {cx:g} {cy:g}: the focal lengths must be finite and above 0"
-        )
+        raise ValueError(f"{said}: the focal lengths must be finite and above 0")
     return fx, fy, cx, cy
+
+
+def how_to_convert(path: str | Path, argument: str, fps: float) -> str:
+    """The command that states, once and for all, what a pose file leaves open.
+
+    Args:
+        path: the file.
+        argument: what is open, as `camera.formats.Unstated.argument` names it.
+        fps: frames per second of its video.
+    """
+    return (
+        f"python tools/camera.py convert {shlex.quote(str(path))} OUT.safetensors {CONVERT_FLAGS[argument]}, with "
+        f"--fps {fps:g} if the file has no times; then name OUT.safetensors instead"
+    )
 
 
 def tokenizer_path(given: str | None, default: str) -> Path | None:

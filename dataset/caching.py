@@ -167,7 +167,7 @@ def form_batches(kind: CacheKind[J, L, R], jobs: Sequence[J], batch_size: int | 
 
 def run_caching(
     plan: CachingPlan[J, L, R],
-    encode: Callable[[P], Sequence[R]],
+    encode: Callable[[P], Sequence[R | None]],
     prepare: Callable[[list[L]], P] | None = None,
     *,
     pruning: Pruning = "own",
@@ -183,7 +183,8 @@ def run_caching(
     Args:
         plan: from `plan_caching`.
         encode: takes what `prepare` made of a batch (same data set, same bucket); one result for each distinct content
-            of its jobs (`CacheKind.content`), in their order. Results may lie on a GPU.
+            of its jobs (`CacheKind.content`), in their order, or None where there can be none: then no file is written
+            and the run goes on. Results may lie on a GPU.
         prepare: puts the loaded things of a batch together, in a thread; None hands them on as a list.
         pruning: what may be deleted of the caches that belong to no item.
         num_workers: processes or threads that load ahead; None for this process's share of the cores.
@@ -203,7 +204,8 @@ def run_caching(
     try:
         loader = LoaderProcesses(plan.kind.load, workers) if several and plan.batches else None
         with writer:
-            _encode_all(plan, encode, prepare or _as_is, writer, loader or plan.kind.load, workers)
+            for without in _encode_all(plan, encode, prepare or _as_is, writer, loader or plan.kind.load, workers):
+                total -= without
     finally:
         if loader is not None:
             loader.close()
@@ -219,12 +221,13 @@ def _as_is(loaded: Any) -> Any:
 
 def _encode_all(
     plan: CachingPlan[J, L, R],
-    encode: Callable[[P], Sequence[R]],
+    encode: Callable[[P], Sequence[R | None]],
     prepare: Callable[[list[L]], P],
     writer: WriterThread[J, R],
     load: Callable[[J], L],
     workers: int,
-) -> None:
+) -> Iterator[int]:
+    """Encode and hand to the writer; yields, for each batch that is done, how many files there can be none of."""
     distinct = [_distinct(plan.kind, batch.jobs) for batch in plan.batches]
     silent = plan.ranks.local_rank > 0 or not plan.batches
     with (
@@ -234,8 +237,10 @@ def _encode_all(
         for batch, (jobs, prepared) in zip(plan.batches, loaded, strict=True):
             results = dict(zip(map(plan.kind.content, jobs), encode(prepared), strict=True))
             missing = [job for job in batch.jobs if job.target in batch.missing]
-            writer.put(missing, [results[plan.kind.content(job)] for job in missing])
+            made = [(job, result) for job in missing if (result := results[plan.kind.content(job)]) is not None]
+            writer.put([job for job, _ in made], [result for _, result in made])
             bar.update(len(missing))
+            yield len(missing) - len(made)
 
 
 def _distinct(kind: CacheKind[J, L, R], jobs: Sequence[J]) -> list[J]:

@@ -1,20 +1,21 @@
 """From an item to the camera of its whole video, and from that to the rays of one clip."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from camera.formats import SourceVideo, Unstated, load_trajectory, split_member
-from camera.intrinsics import after_flip, default_intrinsics
+from camera.captions import CLAUSE_CONVENTION
+from camera.estimating import known_intrinsics
+from camera.formats import FORMATS, SourceVideo, Unstated, load_trajectory, recognise, split_member
+from camera.intrinsics import after_flip
 from camera.language import CameraTextError, has_camera, parse
 from camera.network_input import CameraInput, camera_input
 from camera.track import CameraTrack
 from camera.trajectory import compile as compile_moves
-from common.arguments import CONVERT_FLAGS
+from common.arguments import how_to_convert
 from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.fingerprint import file_fingerprint, text_fingerprint
@@ -46,13 +47,13 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
         ValueError: the camera file or the tags are wrong, or there is neither; or the file leaves open what cannot be
             taken from the video, such as its convention (tells the command that converts it).
     """
-    intrinsics = default_intrinsics(info.width / info.height, lens) if isinstance(lens, int | float) else lens
+    intrinsics = known_intrinsics(lens, info.width / info.height)
     if item.camera_file is not None:
-        known = torch.as_tensor(intrinsics, dtype=torch.float64)
-        track = _from_file(item, item.camera_file, info, SourceVideo(info.fps, (info.height, info.width), known))
+        video = SourceVideo(info.fps, (info.height, info.width), intrinsics)
+        track = _from_file(item, item.camera_file, info, video)
         return track.mirrored() if item.mirrored else track
     if item.mirrored:  # its caption is mirrored already, the lens is not
-        intrinsics = after_flip(torch.as_tensor(intrinsics, dtype=torch.float64))
+        intrinsics = after_flip(intrinsics)
     if item.entry.media == "image":
         return compile_moves([], 1, info.fps, intrinsics)
     try:
@@ -65,13 +66,11 @@ def item_track(item: MediaItem, info: VideoInfo, lens: float | Sequence[float] =
 
 def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: SourceVideo) -> CameraTrack:
     try:
-        track = load_trajectory(camera_file, video=video)
+        track = load_trajectory(camera_file, _convention(item, camera_file), video=video)
     except Unstated as error:
         raise ValueError(
             f"{item.where}: {item.path.name}: {error}. For a data set it is said once, when the file is converted: "
-            f"python tools/camera.py convert {shlex.quote(str(camera_file))} OUT.safetensors "
-            f"{CONVERT_FLAGS[error.argument]}, with --fps {info.fps:g} if the file has no times; then name "
-            "OUT.safetensors instead"
+            + how_to_convert(camera_file, error.argument, info.fps)
         ) from None
     except ValueError as error:
         raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
@@ -86,6 +85,11 @@ def _from_file(item: MediaItem, camera_file: Path, info: VideoInfo, video: Sourc
             f"{end:.2f} s; outside, the camera stands still"
         )
     return track.rebased()
+
+
+def _convention(item: MediaItem, camera_file: Path) -> str | None:
+    """The convention that the place where a camera file is named says, None where it says nothing."""
+    return CLAUSE_CONVENTION if item.by_clause and recognise(camera_file).name == "fork" else None
 
 
 def _at_the_frames(track: CameraTrack, info: VideoInfo) -> CameraTrack:
@@ -110,8 +114,21 @@ def camera_fingerprint(camera_file: Path) -> str:
     return file_fingerprint(path) if member is None else text_fingerprint(file_fingerprint(path), member)
 
 
-def check_cameras(groups: Sequence[ItemGroup]) -> None:
+def states_lens(camera_file: Path) -> bool:
+    """Whether the format of a camera file has room for intrinsics, so that the video's are not asked for.
+
+    Raises:
+        FileNotFoundError, ValueError: as `camera.formats.recognise`.
+    """
+    return FORMATS[recognise(camera_file).name].lens != "none"
+
+
+def check_cameras(groups: Sequence[ItemGroup], estimated: bool = False) -> None:
     """Refuse a data set with videos that have no camera, or a camera text that is wrong.
+
+    Args:
+        groups: the data set.
+        estimated: whether videos without a camera get one that is found in their pictures.
 
     Raises:
         ValueError: names the first such items, counts them all, and says what to add.
@@ -119,15 +136,16 @@ def check_cameras(groups: Sequence[ItemGroup]) -> None:
     videos = [item for group in groups if group.entry.media == "video" for item in group.items]
     from_text = [item for item in videos if item.camera_file is None]
     without = [item for item in from_text if not has_camera(item.caption)]
-    if without:
+    if without and not estimated:
         names = shorten([f"{item.path.name} ({item.where})" for item in without])
         raise ValueError(
             f"{len(without)} of {len(videos)} videos have no camera: {names}. Add the tags to the caption "
             "('... ; Camera: <starttime>0</starttime> <endtime>2</endtime> <speed>high</speed> "
             "<direction>forward</direction> <rotate>stay</rotate>', direction and rotate 'stay' for a camera that "
-            "stands), or a camera_file to the jsonl line, or a camera_directory to the data set"
+            "stands), or a camera_file to the jsonl line, or a camera_directory to the data set; or let it be found "
+            "in the video itself: --estimate_trajectory"
         )
-    wrong = [message for item in from_text if (message := _mistakes(item))]
+    wrong = [message for item in from_text if has_camera(item.caption) and (message := _mistakes(item))]
     if wrong:
         shown = "\n".join(wrong[:_SHOWN_MISTAKES])
         raise ValueError(f"{len(wrong)} of {len(videos)} videos have a wrong camera text:\n{shown}")

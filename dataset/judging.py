@@ -180,6 +180,8 @@ def _is_camera_of(said: Mapping[str, str], item: MediaItem) -> bool:
         return True
     if said.get("source") == "caption":
         return item.camera_file is None and _is_caption(said.get("caption"), item.caption)
+    if said.get("source") == "estimated" and item.camera_file is not None:
+        return False
     if item.camera_file is None:
         # its folder may have been emptied since; but a camera in the caption would be taken now
         return not has_camera(item.caption)

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from camera.estimating import Estimators
 from camera.intrinsics import after_resize_crop
-from camera.track import CameraTrack
+from common.arguments import DEFAULT_FOV_DEG
 from common.logs import get_logger
 from common.media import VideoInfo
 from dataset.buckets import Resolution
@@ -29,6 +30,16 @@ from dataset.cache import (
 from dataset.cameras import camera_fingerprint, check_cameras, item_track
 from dataset.clips import Clip, DecodedClip, decode, has_rate_of, is_cache_of, probe_item, spans_of, stated_fps
 from dataset.config import DatasetEntry
+from dataset.estimating import (
+    CameraReport,
+    Estimation,
+    FoundCamera,
+    ItemPictures,
+    Needs,
+    find_camera,
+    origin_of,
+    read_pictures,
+)
 from dataset.fingerprint import folder_fingerprint, text_fingerprint
 from dataset.frames import TARGET_FPS
 from dataset.jobs import CacheKind
@@ -48,6 +59,8 @@ logger = get_logger("dataset")
 
 _RATE_TOLERANCE = 0.02
 _TEXT_BATCH = 16
+_SOURCES = {"file": "file", "clause": "file", "caption": "caption", "image": "caption", "estimated": "estimated"}
+"""What a camera cache says of where its camera came from."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +190,8 @@ class ItemJob:
     """Of all that the cache is made from."""
     length: int = 0
     """Of the caption, as `TextCaching.count_tokens` counts; 0 for a camera."""
+    needs: Needs = "nothing"
+    """What of its camera is to be found in its pictures; nothing for a text."""
 
     @property
     def bucket(self) -> int:
@@ -248,50 +263,88 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
 
 @dataclass(frozen=True)
-class CameraCaching(CacheKind[ItemJob, tuple[ItemJob, VideoInfo], tuple[CameraTrack, VideoInfo]]):
-    """Camera tracks of whole videos. Encoded by `tracks`: there is no network, and no picture is decoded."""
+class CameraCaching(CacheKind[ItemJob, ItemPictures, FoundCamera]):
+    """Camera tracks of whole videos. Encoded by `tracks`; pictures are decoded only to find something in them."""
 
-    lens: float | tuple[float, float, float, float] = 60.0
-    """Where no file states it: horizontal field of view (degrees), or normalised fx, fy, cx, cy of the source."""
+    lens: float | Sequence[float] = DEFAULT_FOV_DEG
+    """Where nobody states it: horizontal field of view (degrees), or normalised fx, fy, cx, cy of the source."""
+    estimation: Estimation | None = None
+    """What is found in the pictures, None for nothing."""
     label: ClassVar[str] = "camera"
 
     def check(self, groups: Sequence[ItemGroup]) -> None:
         """Every video has a camera, and it can be read; raises ValueError naming those that do not."""
-        check_cameras(groups)
+        check_cameras(groups, self.estimation is not None and self.estimation.tracks)
 
     def jobs(self, item: MediaItem, lying: Sequence[LatentName]) -> list[ItemJob]:
         """One cache per item."""
+        needs = "nothing" if self.estimation is None else self.estimation.needs(item)
         camera = item.caption if item.camera_file is None else camera_fingerprint(item.camera_file)
-        parts = [folder_fingerprint(item.path), camera, repr(self.lens), *(["mirrored"] if item.mirrored else [])]
+        # a found trajectory does not depend on what the caption says of the scene
+        parts = [folder_fingerprint(item.path), *([] if needs == "track" else [camera, repr(self.lens)])]
+        parts += ["mirrored"] if item.mirrored else []
         stated = stated_fps(item)
-        made_from = text_fingerprint(*parts, *([] if stated is None else [f"fps {stated!r}"]))
-        return [ItemJob(item, item.entry.cache_directory / camera_name(item.key), made_from)]
+        parts += [] if stated is None else [f"fps {stated!r}"]
+        if self.estimation is not None and needs != "nothing":
+            parts += self.estimation.fingerprint()
+        return [
+            ItemJob(item, item.entry.cache_directory / camera_name(item.key), text_fingerprint(*parts), needs=needs)
+        ]
 
     def is_fresh(self, job: ItemJob) -> bool:
-        """True when the cache was made from this medium, camera and lens."""
+        """True when the cache was made from this medium, camera and lens, or by this estimator."""
         header = _header_or_none(job.target)
         if header is None or not is_camera_cache(header):
             return False
         return header.metadata.get("fingerprint") == job.fingerprint
 
-    def load(self, job: ItemJob) -> tuple[ItemJob, VideoInfo]:
-        """Size, rate and length of the medium."""
-        return job, probe_item(job.item)
+    def batch_limit(self, entry: DatasetEntry) -> int:
+        """Videos whose pictures are held come one by one."""
+        return entry.batch_size if self.estimation is None else 1
 
-    def tracks(self, loaded: Sequence[tuple[ItemJob, VideoInfo]]) -> list[tuple[CameraTrack, VideoInfo]]:
-        """The encode callback."""
-        return [(item_track(job.item, info, self.lens), info) for job, info in loaded]
+    def content(self, job: ItemJob) -> Hashable:
+        """What is found in a medium is found once, for a mirrored twin too."""
+        return job.target if job.needs == "nothing" else (job.item.path, job.item.fps)
 
-    def write(self, job: ItemJob, result: tuple[CameraTrack, VideoInfo]) -> None:
+    def load(self, job: ItemJob) -> ItemPictures:
+        """Size, rate and length of the medium, and its pictures where something is to be found in them."""
+        if self.estimation is None or job.needs == "nothing":
+            return ItemPictures(job.item, "nothing", probe_item(job.item))
+        return read_pictures(job.item, job.needs, probe_item, self.estimation.frames)
+
+    def tracks(
+        self, loaded: Sequence[ItemPictures], estimators: Estimators | None = None, report: CameraReport | None = None
+    ) -> list[FoundCamera | None]:
+        """The encode callback.
+
+        Args:
+            loaded: a batch.
+            estimators: find what is not known; None where nothing is to be found.
+            report: gets notes of the items without a camera, for which None is returned.
+        """
+        report = CameraReport() if report is None else report
+        found: list[FoundCamera | None] = []
+        for each in loaded:
+            if each.needs != "nothing":
+                assert self.estimation is not None and estimators is not None
+                found.append(find_camera(each, self.estimation, estimators, report))
+            else:
+                assert each.info is not None
+                found.append(FoundCamera(item_track(each.item, each.info, self.lens), each.info))
+        return found
+
+    def write(self, job: ItemJob, result: FoundCamera) -> None:
         """Write the item's cache."""
-        track, info = result
-        extra = source_metadata(job.item.path, folder_fingerprint(job.item.path), info)
-        extra["source"] = "caption" if job.item.camera_file is None else "file"
-        extra |= {"medium": job.item.path.name, "caption": job.item.caption, "fingerprint": job.fingerprint}
-        extra["source_key"] = job.item.source_key
-        if job.item.camera_file is not None:
-            extra["camera_file"] = job.item.camera_file.name
-            extra["camera_fingerprint"] = camera_fingerprint(job.item.camera_file)
+        item, track = job.item, result.track
+        if item.mirrored and job.needs != "nothing":
+            track = track.mirrored()
+        extra = source_metadata(item.path, folder_fingerprint(item.path), result.info)
+        extra["source"] = _SOURCES[origin_of(item)]
+        extra |= {"medium": item.path.name, "caption": item.caption, "fingerprint": job.fingerprint, **result.metadata}
+        extra["source_key"] = item.source_key
+        if item.camera_file is not None:
+            extra["camera_file"] = item.camera_file.name
+            extra["camera_fingerprint"] = camera_fingerprint(item.camera_file)
         track.save(job.target, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:

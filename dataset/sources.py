@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from camera.captions import split_trajectory
 from camera.language import mirror_caption, split_caption
 from common.logs import get_logger
 from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, images_in
@@ -13,7 +14,7 @@ from dataset.companions import camera_of, controls_of, list_by_stem
 from dataset.config import DatasetConfig, DatasetEntry
 from dataset.jsonl import Record, read_records
 from dataset.keys import MIRRORED, media_keys, source_key
-from dataset.paths import is_there, kind_of, normalised
+from dataset.paths import Lookup, UnsetVariable, expand, is_there, kind_of, normalised
 
 logger = get_logger("dataset")
 
@@ -32,7 +33,7 @@ class MediaItem:
     path: Path
     """The medium; for a video it may be a folder of images."""
     caption: str
-    """The whole caption, camera text included."""
+    """The whole caption, camera text included, but for a clause `#trajectory {path}`."""
     camera_file: Path | None
     """A trajectory of the whole video, of any format of `camera.formats` (a folder, or PATH#NAME, for some of them)."""
     entry: DatasetEntry
@@ -45,6 +46,8 @@ class MediaItem:
     """Frames per second that the file really has, whatever its container says; None believes the container."""
     mirrored: bool = False
     """A twin whose pictures, caption and camera have left and right exchanged (`horizontal_flip`)."""
+    by_clause: bool = False
+    """Whether it was a clause `#trajectory {path}` of the caption that named the camera file."""
 
     @property
     def source_key(self) -> str:
@@ -68,7 +71,7 @@ def load_items(config: DatasetConfig, *, check_media: bool = True) -> list[ItemG
         check_media: demand that the media, controls and camera files of a jsonl exist; training from caches does not.
 
     Raises:
-        FileNotFoundError: a medium, control or camera file is missing; names the jsonl line.
+        FileNotFoundError: a medium, control or camera file is missing; names the jsonl line or caption file.
         ValueError: a jsonl line or caption is wrong, a data set is empty, one medium is listed twice with different
             captions, or some media have a control and others have none.
     """
@@ -76,7 +79,7 @@ def load_items(config: DatasetConfig, *, check_media: bool = True) -> list[ItemG
 
 
 def _items_of(entry: DatasetEntry, check_media: bool) -> tuple[MediaItem, ...]:
-    listed = list(_from_jsonl(entry, check_media) if entry.jsonl_file else _from_directory(entry))
+    listed = list(_from_jsonl(entry, check_media) if entry.jsonl_file else _from_directory(entry, check_media))
     if not listed:
         place = entry.jsonl_file or entry.directory
         raise ValueError(f"{entry.where}: no {entry.media}s in {place} ({', '.join(_EXTENSIONS[entry.media])})")
@@ -88,8 +91,9 @@ def _items_of(entry: DatasetEntry, check_media: bool) -> tuple[MediaItem, ...]:
     return tuple(_with_twins(items, entry) if entry.horizontal_flip else items)
 
 
-def _from_directory(entry: DatasetEntry) -> Iterator[MediaItem]:
+def _from_directory(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
     assert entry.directory is not None
+    lookup = Lookup(entry.directory)
     cameras = list_by_stem(entry.camera_directory) if entry.camera_directory else {}
     without_caption = []
     for path in sorted(entry.directory.iterdir()):
@@ -98,7 +102,8 @@ def _from_directory(entry: DatasetEntry) -> Iterator[MediaItem]:
         caption_file = path.with_name(f"{path.stem}{entry.caption_extension}")
         if caption_file.is_file():
             camera = camera_of(path, entry, cameras)
-            yield MediaItem(path.stem, path, _read_caption(caption_file), camera, entry, str(entry.directory))
+            item = MediaItem(path.stem, path, _read_caption(caption_file), camera, entry, str(entry.directory))
+            yield _without_clause(item, str(caption_file), lookup, check_media)
         elif entry.media == "video":
             raise FileNotFoundError(f"{entry.where}: the video {path} has no caption; expected {caption_file}")
         else:
@@ -126,7 +131,8 @@ def _from_jsonl(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
         control = _medium(record, "control_path", _CONTROL_EXTENSIONS[entry.media], entry, check_media)
         camera = _named_camera(record, check_media) or (camera_of(medium, entry, cameras) if cameras else None)
         caption, fps = record.values["caption"], record.values.get("fps")
-        yield MediaItem(medium.stem, medium, caption, camera, entry, record.where, control, fps)
+        item = MediaItem(medium.stem, medium, caption, camera, entry, record.where, control, fps)
+        yield _without_clause(item, record.where, record.lookup, check_media)
 
 
 def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: DatasetEntry, check: bool) -> Path | None:
@@ -147,18 +153,44 @@ def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: Datase
 
 
 def _named_camera(record: Record, check: bool) -> Path | None:
-    """The camera file of a line: a file or folder, or PATH#NAME for one of several trajectories of a file."""
-    path = record.path("camera_file")
-    if path is None:
+    """The camera file of a line."""
+    text = record.values.get("camera_file")
+    if text is None:
         return None
-    file = path
-    name, _, member = record.values["camera_file"].rpartition("#")
-    if name and "/" not in member and not is_there(path):
-        file = record.lookup.resolve(name)
-        path = Path(f"{file}#{member}")
+    file, path = _camera_place(text, record.lookup)
     if check and not is_there(file):
         raise record.missing("camera_file")
     return path
+
+
+def _camera_place(text: str, lookup: Lookup) -> tuple[Path, Path]:
+    """The file or folder that a camera is in, and the same or PATH#NAME, for one of several trajectories of a file."""
+    path = lookup.resolve(text)
+    name, _, member = text.rpartition("#")
+    if name and "/" not in member and not is_there(path):
+        file = lookup.resolve(name)
+        return file, Path(f"{file}#{member}")
+    return path, path
+
+
+def _without_clause(item: MediaItem, where: str, lookup: Lookup, check: bool) -> MediaItem:
+    """The item with its `#trajectory {path}` taken out of the caption: its camera file, unless it has another."""
+    caption, text = split_trajectory(item.caption)
+    if text is None:
+        return item
+    item = replace(item, caption=caption)
+    if item.camera_file is not None:
+        return item
+    try:
+        file, path = _camera_place(expand(text), lookup)
+    except UnsetVariable as error:
+        raise ValueError(f"{where}: #trajectory {{{text}}}: {error}") from None
+    if check and not is_there(file):
+        raise FileNotFoundError(
+            f"{where}: the file of #trajectory {{{text}}} is not there (relative paths are looked up from {Path.cwd()} "
+            f"and {lookup.base.resolve()}); correct it, or let tools/prepare_omnicam.py find files of other machines"
+        )
+    return replace(item, camera_file=path, by_clause=True)
 
 
 def _refuse_half_controlled(items: Sequence[MediaItem], entry: DatasetEntry) -> None:

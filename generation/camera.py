@@ -121,7 +121,11 @@ def network_camera(track: CameraTrack, prompt: str, adapter: CameraAdapter, pict
     config, poses = adapter.config, track.c2w
     legacy = isinstance(config, ForkConfig) and config.geometry == "omnicam_legacy"
     if legacy:
-        assert has_camera(prompt), "a track comes from the prompt"
+        if not has_camera(prompt):
+            raise ValueError(
+                "the camera adapter was trained on the geometry of the OmniCam-Wan fork, which only tags in the prompt "
+                "can be planned in: write the camera as tags, or give another --camera_adapter"
+            )
         log.warning("the adapter was trained on the fork's geometry, so its camera does not do what the words say")
         poses = legacy_poses(parse(prompt), pictures.frames)
     height, width = pictures.height // 8, pictures.width // 8

@@ -37,7 +37,7 @@ def find_adapter(given: str | None, loras: Sequence[str], dit: str | Path, task:
             return place
     looked = ", ".join(map(str, dict.fromkeys(places)))
     raise FileNotFoundError(
-        f"the prompt asks for a camera move, but there is no camera adapter at {looked}. "
+        f"a camera move is asked for, but there is no camera adapter at {looked}. "
         "Pass --camera_adapter, or --no_camera to let the tags reach the model as text only."
     )
 

@@ -11,12 +11,14 @@ from common.media.images import (
     read_image,
     write_image,
 )
+from common.media.sampling import SampledVideo, sample_video, shrink
 from common.media.timeline import VideoInfo, probe_video
 from common.media.writing import write_video
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "VIDEO_EXTENSIONS",
+    "SampledVideo",
     "VideoInfo",
     "contact_sheet",
     "fit_to_size",
@@ -27,6 +29,8 @@ __all__ = [
     "probe_video",
     "read_image",
     "read_video",
+    "sample_video",
+    "shrink",
     "video_frames",
     "write_image",
     "write_video",

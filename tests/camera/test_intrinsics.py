@@ -16,6 +16,7 @@ from camera.intrinsics import (
     after_padding,
     after_quarter_turns,
     after_resize_crop,
+    after_shape_crop,
     default_intrinsics,
     focal_mm_of,
     fov_deg_of,
@@ -264,3 +265,22 @@ def test_a_zoom_is_followed_frame_by_frame():
         rows = change(zoom)
         for row, one in zip(rows, zoom, strict=True):
             assert torch.equal(row, change(one))
+
+
+@given(st.integers(40, 400), st.integers(40, 400), st.integers(40, 400), st.integers(40, 400))
+def test_a_crop_to_a_shape_is_the_crop_to_a_size_without_its_rounding(height, width, other_height, other_width):
+    lens = torch.tensor([0.8, 1.1, 0.45, 0.55], dtype=torch.float64)
+    exact = after_shape_crop(lens, width / height, other_width / other_height)
+    rounded = after_resize_crop(lens, (height, width), (other_height, other_width))
+    # a side of the scaled picture is rounded by half a pixel, and so is the corner of the crop
+    torch.testing.assert_close(exact, rounded, rtol=0.03, atol=0.03)
+    back = after_shape_crop(exact, other_width / other_height, other_width / other_height)
+    torch.testing.assert_close(back, exact)
+
+
+def test_a_wider_part_keeps_the_width_and_square_pixels():
+    lens = after_shape_crop(default_intrinsics(4 / 3, 60), 4 / 3, 16 / 9)
+    torch.testing.assert_close(lens, default_intrinsics(16 / 9, 60))
+    tall = after_shape_crop(default_intrinsics(4 / 3, 60), 4 / 3, 1.0)
+    # what stays is as high as the whole, and square
+    assert tall[:2].tolist() == pytest.approx([float(default_intrinsics(4 / 3, 60)[1])] * 2)

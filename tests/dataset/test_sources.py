@@ -242,3 +242,21 @@ def test_an_empty_set_is_refused(project):
     (project.root / "meta.jsonl").write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no videos in"):
         _ = project.groups
+
+
+def test_a_clause_of_a_caption_file_names_a_camera_beside_it_unless_there_is_another(project):
+    for name in ("a", "b"):
+        touch(project.root / "media" / f"{name}.mp4")
+        (project.root / "media" / f"{name}.txt").write_text(f"A room. #trajectory {{poses/{name}.txt#cam01}}")
+        touch(project.root / "media" / "poses" / f"{name}.txt")
+    touch(project.root / "cameras" / "b.safetensors")
+    folder = "video_directory = 'media'\ncaption_extension = '.txt'\n"
+    project.write(f"[general]\n[[datasets]]\n{folder}camera_directory = 'cameras'\n")
+    first, second = project.groups[0].items
+    assert (first.caption, first.by_clause) == ("A room.", True)
+    assert first.camera_file == project.root / "media" / "poses" / "a.txt#cam01"
+    assert (second.caption, second.by_clause) == ("A room.", False)
+    assert second.camera_file == project.root / "cameras" / "b.safetensors"
+    (project.root / "media" / "a.txt").write_text("A room. #trajectory {${NOWHERE_AT_ALL}/a.txt}")
+    with pytest.raises(ValueError, match=r"a\.txt: #trajectory .*NOWHERE_AT_ALL.* is not set"):
+        _ = project.groups

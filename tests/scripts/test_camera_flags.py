@@ -52,6 +52,10 @@ def test_a_checkpoint_of_the_fork_acts_as_it_is_told(models, weights, photo, tmp
     off = latent(models, weights, photo, tmp_path, "--camera_scale", 0)
     trained = latent(models, weights, photo, tmp_path, *given, "--camera_compat", "train")
     assert "does not do what the words say" in capsys.readouterr().err
+    (tmp_path / "poses.txt").write_text("0 0 0 0 0 0 0 1\n0.5 1 0 0 0 0 0 1\n")
+    given_poses = [*given, "--camera_compat", "train", "--camera_file", tmp_path / "poses.txt"]
+    assert generate(models, weights, photo, tmp_path / "v.mp4", "A room.", *given_poses) == 2
+    assert "only tags in the prompt can be planned" in capsys.readouterr().err
     inferred = latent(models, weights, photo, tmp_path, *given, "--camera_compat", "infer")
     assert torch.equal(inferred, off) and (trained - off).abs().max() > 1e-3
 

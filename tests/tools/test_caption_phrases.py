@@ -1,5 +1,6 @@
 """Object phrases: what is found in a caption, and what is left when some of them go."""
 
+import json
 import re
 import time
 
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera.language import parse, split_caption
+from tests.dataset.helpers import make_video
+from tools.caption_check.cleaning import cleaned_lines
 from tools.caption_check.phrases import cut_scene, key_of, phrases_of, strip_phrases
+from tools.caption_check.work import load_groups, subject_of
 
 TAGS = (
     "<starttime>1</starttime> <endtime>2</endtime> <speed>high</speed> <direction>forward</direction> "
@@ -118,3 +122,15 @@ def test_a_long_caption_of_nothing_takes_no_long_time(unit):
     start = time.perf_counter()
     phrases_of(f"a{unit * 4000}b")
     assert time.perf_counter() - start < 2
+
+
+def test_a_caption_that_names_its_pose_file_is_found_among_the_wrong_ones_and_keeps_the_name(tmp_path):
+    make_video(tmp_path / "a.mp4")
+    (tmp_path / "p.txt").write_text("")
+    line = {"video_path": "a.mp4", "caption": "A red cup, a dog. #trajectory {p.txt}"}
+    (tmp_path / "list.jsonl").write_text(json.dumps(line) + "\n")
+    (group,) = load_groups(None, str(tmp_path / "list.jsonl"))
+    judged = {subject_of(item.path, item.caption): ["a dog"] for item in group.items}
+    (kept,) = cleaned_lines(group, judged.__getitem__, "strip")
+    caption = json.loads(kept)["caption"]
+    assert "dog" not in caption and "A red cup" in caption and "#trajectory {p.txt}" in caption

@@ -29,7 +29,6 @@ from tests.tools.preparation_sets import (
     snapshot,
 )
 from tests.tools.test_preparation_archives import split, tar
-from tools.preparation.omnicam import split_trajectory
 from tools.prepare_omnicam import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,20 +157,6 @@ def test_ambiguous_paths_are_not_guessed(tmp_path):
     prepare(tmp_path / "in", tmp_path / "data", SEP)
     assert [item.path.parent.name for item in loaded(tmp_path / "data" / SEP)] == ["y"]
     assert "may be" in lines(tmp_path / "data" / SEP / "left-out.jsonl")[0]["reason"]
-
-
-@pytest.mark.parametrize(
-    "caption, expected",
-    [
-        ("Object: a. ; Camera: x", ("Object: a. ; Camera: x", None)),
-        ("Object:a room. ; " + CLAUSE % "b", ("Object:a room.", "/home/me/OmniCam-Uni-4-RealCam/raw/b.safetensors")),
-        ("A room. #trajectory {b.pt}", ("A room.", "b.pt")),
-        ("#trajectory{b c.txt} A room.", ("A room.", "b c.txt")),
-        (CLAUSE % "b", ("", "/home/me/OmniCam-Uni-4-RealCam/raw/b.safetensors")),
-    ],
-)
-def test_the_clause_with_the_path_is_cut_out(caption, expected):
-    assert split_trajectory(caption) == expected
 
 
 class FakeHub(SimpleNamespace):

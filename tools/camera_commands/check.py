@@ -125,8 +125,10 @@ def _from_json(where: str, line: str) -> _Caption:
     caption = record.get("caption") if isinstance(record, dict) else None
     if not isinstance(caption, str):
         return _Caption(where, None, "expected an object with a key 'caption' that holds a text")
+    from camera.captions import split_trajectory
     from camera.language import has_camera
 
-    if not has_camera(caption) and any(key in record for key in _ELSEWHERE):
+    named = split_trajectory(caption)[1] is not None or any(key in record for key in _ELSEWHERE)
+    if not has_camera(caption) and named:
         return _Caption(where, None)
     return _Caption(where, caption)

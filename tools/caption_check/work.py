@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from camera.captions import split_trajectory
 from camera.language import split_caption
 from common.files import require_file
 from common.media import pick_frames, read_image
@@ -46,8 +47,8 @@ class Work:
 
 
 def subject_of(path: Path, caption: str) -> Subject:
-    """What a line of a list is judged by."""
-    return normalised(path), split_caption(caption)[0]
+    """What a line of a list is judged by; a clause `#trajectory {path}` of its caption says nothing of the scene."""
+    return normalised(path), split_caption(split_trajectory(caption)[0])[0]
 
 
 def load_groups(dataset_config: str | None, jsonl: str | None) -> list[ItemGroup]:

@@ -10,13 +10,13 @@ too. Scripts that lie beside the data are not run and not copied.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from camera.captions import split_trajectory
 from camera.formats import SourceVideo, Unstated, load_trajectory
 from camera.intrinsics import default_intrinsics
 from camera.language import has_camera, parse
@@ -30,8 +30,6 @@ from tools.preparation.options import Common
 from tools.preparation.output import METADATA, WITHOUT_CAMERA, Prepared
 
 _LISTS = (".jsonl", ".json", ".csv")
-_TRAJECTORY = re.compile(r"#trajectory\s*:?\s*\{(?P<path>[^{}]*)\}")
-_CLAUSE = re.compile(r"\s*;?\s*(?:Caption|Camera)\s*:[^;]*" + _TRAJECTORY.pattern + r"\s*\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -140,19 +138,6 @@ def prepare_line(line: Captioned, told: Told, common: Common) -> list[Prepared]:
     kept = place(source, common.folder / "videos" / name)
     kept &= _write_poses(poses, common.folder / camera, info, caption, told.convention)
     return [Prepared(record, kept=kept)]
-
-
-def split_trajectory(caption: str) -> tuple[str, str | None]:
-    """A caption without the clause that names a pose file, which says nothing to a text encoder, and that path.
-
-    Both are as they were where there is no such clause, and the path is None.
-    """
-    found = _TRAJECTORY.search(caption)
-    if found is None:
-        return caption, None
-    clause = _CLAUSE.search(caption) or found
-    rest = f"{caption[: clause.start()].rstrip(' ;')} {caption[clause.end() :].lstrip(' ;.').rstrip(' ;')}"
-    return rest.strip(), found["path"].strip()
 
 
 def name_of(source: Path, roots: Iterable[Path]) -> Path:
