@@ -35,7 +35,7 @@ def image_motion(frames: np.ndarray) -> np.ndarray:
     small = [cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_WIDTH, height), interpolation=cv2.INTER_AREA)
              for frame in frames]  # fmt: skip
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    ways = [float(np.median(np.linalg.norm(flow.calc(*pair, None), axis=-1)))
+    ways = [np.median(np.linalg.norm(flow.calc(*pair, np.zeros((height, _WIDTH, 2), np.float32)), axis=-1))
             for pair in pairwise(small)]  # fmt: skip
     return np.array(ways, dtype=np.float64) / _WIDTH
 

@@ -16,7 +16,7 @@ from Dust3rP.alignment import Alignment, align
 from Dust3rP.estimate import Estimate, VideoFrames
 from Dust3rP.focal import focal_confidence, implausible
 from Dust3rP.intrinsics import network_lens, pixel_stride, source_intrinsics, strided_middle
-from Dust3rP.jitter import smoothing_seconds
+from Dust3rP.jitter import without_noise
 from Dust3rP.keyframes import choose_keyframes, image_motion, keyframe_pairs
 from Dust3rP.pairs import PairSource
 from Dust3rP.registration import Registered, register
@@ -50,7 +50,7 @@ def lift(
         video: the frames.
         intrinsics: normalised, of the video's pictures, where they are known; else one focal length is estimated.
         smoothing: standard deviation in seconds of `camera.smoothing`'s Gaussian, 0 for none; None: as the noise of the
-            poses wants it (`jitter.smoothing_seconds`).
+            poses wants it (`jitter.without_noise`).
         backend: its name in the estimate.
 
     Raises:
@@ -92,8 +92,9 @@ def _estimate(
     registered = Registered(*(values.cpu() for values in registered))
     times = video.times.double().cpu()
     if smoothing is None:
-        smoothing = smoothing_seconds(registered.c2w, times, registered.turn_noise, registered.way_noise)
-    smooth = smooth_poses(registered.c2w, times, smoothing) if smoothing > 0 else registered.c2w
+        smooth = without_noise(registered.c2w, times, registered.turn_noise, registered.way_noise)
+    else:
+        smooth = smooth_poses(registered.c2w, times, smoothing) if smoothing else registered.c2w
     c2w = relative_to(smooth, smooth[0])
     points, colours = _cloud(source, video, alignment, keyframes, stride)
     points = (points - smooth[0, :3, 3]) @ smooth[0, :3, :3]
