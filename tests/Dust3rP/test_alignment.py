@@ -48,7 +48,7 @@ def test_depths_and_points_are_the_scene_in_one_unit():
 
 @pytest.mark.parametrize("path", ["arc", "dolly"])
 def test_noisy_keyframes_meet_the_gates(path):
-    source = open_case(path, 17, GUIDE_NOISE, seed=1)
+    source = open_case(path, 17, GUIDE_NOISE, seed=1, size=(24, 42))
     found = aligned(source, all_pairs(17))
     errors = path_errors(found.c2w, source.track)
     assert errors.turn_deg <= 0.2 and errors.ate_share <= 0.003
