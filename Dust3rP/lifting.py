@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -72,9 +73,14 @@ def lift(
     except ValueError as error:
         raise ValueError(f"{video.name}: no trajectory found in it: {error}") from None
     registered = register(source, keyframes, alignment, stride, middle_px)
-    lens = torch.as_tensor(intrinsics, dtype=torch.float64) if intrinsics is not None else source_intrinsics(
-        source, alignment.focal_px * stride)  # fmt: skip
-    return _estimate(source, video, lens, alignment, registered, keyframes, stride, smoothing, backend)
+    remark = ""
+    if intrinsics is None:
+        lens = source_intrinsics(source, alignment.focal_px * stride)
+        remark = implausible(alignment.focal_px * stride, source.size)
+    else:
+        lens = torch.tensor(list(intrinsics), dtype=torch.float64)
+    found = _estimate(source, video, lens, alignment, registered, keyframes, stride, smoothing, backend)
+    return replace(found, remarks=(*found.remarks, remark)) if remark else found
 
 
 def _estimate(
@@ -99,7 +105,7 @@ def _estimate(
     points, colours = _cloud(source, video, alignment, keyframes, stride)
     points = (points - smooth[0, :3, 3]) @ smooth[0, :3, :3]
     overall = float(registered.confidence.mean()) * focal_confidence(alignment.focal_spread)
-    remarks = _remarks(alignment, registered, c2w, overall, source, alignment.focal_px * stride)
+    remarks = _remarks(alignment, registered, c2w, overall)
     track = CameraTrack(c2w, lens.expand(len(video), 4).clone(), times, "relative")
     return Estimate(track, backend, overall, registered.confidence, points.float(), colours, remarks)
 
@@ -109,8 +115,6 @@ def _remarks(
     registered: Registered,
     c2w: Float64[Tensor, "F 4 4"],
     confidence: float,
-    source: PairSource,
-    focal_px: float,
 ) -> tuple[str, ...]:
     """What a user should know, a sentence each."""
     remarks = []
@@ -125,8 +129,6 @@ def _remarks(
         remarks.append(f"the pairs of frames hardly agree (confidence {confidence:.2f}): do not trust this trajectory")
     if not alignment.converged:
         remarks.append("the alignment had not settled when its steps ended")
-    if implausible(focal_px, source.size):
-        remarks.append(implausible(focal_px, source.size))
     return tuple(remarks)
 
 
