@@ -188,3 +188,9 @@ def test_motion_is_that_of_the_picture():
     motion = image_motion(np.repeat(frames[..., None], 3, axis=-1))
     assert motion[0] < 1e-3
     assert motion[1] == pytest.approx(5 / 160, rel=0.15) and motion[2] == pytest.approx(10 / 160, rel=0.15)
+
+
+def test_the_motion_of_very_wide_pictures_is_measured():
+    picture = np.random.default_rng(0).integers(0, 255, (40, 480, 3), np.uint8)
+    motion = image_motion(np.stack([picture, picture, np.roll(picture, 12, axis=1)]))
+    assert motion[0] == pytest.approx(0.0, abs=1e-3) and np.isfinite(motion).all()
