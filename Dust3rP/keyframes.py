@@ -21,6 +21,9 @@ _EVEN_SHARE = 0.3
 _STILL = 1e-3
 """Of the picture's width, from frame to frame: less is noise of the camera."""
 
+_LEAST_ROWS = 32
+"""Of the small copies; some OpenCV versions end the process over the flow of flatter ones."""
+
 
 def image_motion(frames: np.ndarray) -> np.ndarray:
     """How far the picture moves from each frame to the next: [F - 1] float64, in picture widths.
@@ -31,11 +34,11 @@ def image_motion(frames: np.ndarray) -> np.ndarray:
     Args:
         frames: uint8 RGB [F, H, W, 3].
     """
-    height = max(16, round(_WIDTH * frames.shape[1] / frames.shape[2]))
+    height = max(_LEAST_ROWS, round(_WIDTH * frames.shape[1] / frames.shape[2]))
     small = [cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (_WIDTH, height), interpolation=cv2.INTER_AREA)
              for frame in frames]  # fmt: skip
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    ways = [float(np.median(np.linalg.norm(flow.calc(*pair, None), axis=-1)))
+    ways = [np.median(np.linalg.norm(flow.calc(*pair, np.zeros((height, _WIDTH, 2), np.float32)), axis=-1))
             for pair in pairwise(small)]  # fmt: skip
     return np.array(ways, dtype=np.float64) / _WIDTH
 

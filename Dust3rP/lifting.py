@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from Dust3rP.alignment import Alignment, align
 from Dust3rP.estimate import Estimate, VideoFrames
 from Dust3rP.focal import focal_confidence, implausible
 from Dust3rP.intrinsics import network_lens, pixel_stride, source_intrinsics, strided_middle
-from Dust3rP.jitter import smoothing_seconds
+from Dust3rP.jitter import without_noise
 from Dust3rP.keyframes import choose_keyframes, image_motion, keyframe_pairs
 from Dust3rP.pairs import PairSource
 from Dust3rP.registration import Registered, register
@@ -50,7 +51,7 @@ def lift(
         video: the frames.
         intrinsics: normalised, of the video's pictures, where they are known; else one focal length is estimated.
         smoothing: standard deviation in seconds of `camera.smoothing`'s Gaussian, 0 for none; None: as the noise of the
-            poses wants it (`jitter.smoothing_seconds`).
+            poses wants it (`jitter.without_noise`).
         backend: its name in the estimate.
 
     Raises:
@@ -72,9 +73,14 @@ def lift(
     except ValueError as error:
         raise ValueError(f"{video.name}: no trajectory found in it: {error}") from None
     registered = register(source, keyframes, alignment, stride, middle_px)
-    lens = torch.as_tensor(intrinsics, dtype=torch.float64) if intrinsics is not None else source_intrinsics(
-        source, alignment.focal_px * stride)  # fmt: skip
-    return _estimate(source, video, lens, alignment, registered, keyframes, stride, smoothing, backend)
+    remark = ""
+    if intrinsics is None:
+        lens = source_intrinsics(source, alignment.focal_px * stride)
+        remark = implausible(alignment.focal_px * stride, source.size)
+    else:
+        lens = torch.tensor(list(intrinsics), dtype=torch.float64)
+    found = _estimate(source, video, lens, alignment, registered, keyframes, stride, smoothing, backend)
+    return replace(found, remarks=(*found.remarks, remark)) if remark else found
 
 
 def _estimate(
@@ -92,13 +98,14 @@ def _estimate(
     registered = Registered(*(values.cpu() for values in registered))
     times = video.times.double().cpu()
     if smoothing is None:
-        smoothing = smoothing_seconds(registered.c2w, times, registered.turn_noise, registered.way_noise)
-    smooth = smooth_poses(registered.c2w, times, smoothing) if smoothing > 0 else registered.c2w
+        smooth = without_noise(registered.c2w, times, registered.turn_noise, registered.way_noise)
+    else:
+        smooth = smooth_poses(registered.c2w, times, smoothing) if smoothing else registered.c2w
     c2w = relative_to(smooth, smooth[0])
     points, colours = _cloud(source, video, alignment, keyframes, stride)
     points = (points - smooth[0, :3, 3]) @ smooth[0, :3, :3]
     overall = float(registered.confidence.mean()) * focal_confidence(alignment.focal_spread)
-    remarks = _remarks(alignment, registered, c2w, overall, source, alignment.focal_px * stride)
+    remarks = _remarks(alignment, registered, c2w, overall)
     track = CameraTrack(c2w, lens.expand(len(video), 4).clone(), times, "relative")
     return Estimate(track, backend, overall, registered.confidence, points.float(), colours, remarks)
 
@@ -108,8 +115,6 @@ def _remarks(
     registered: Registered,
     c2w: Float64[Tensor, "F 4 4"],
     confidence: float,
-    source: PairSource,
-    focal_px: float,
 ) -> tuple[str, ...]:
     """What a user should know, a sentence each."""
     remarks = []
@@ -124,8 +129,6 @@ def _remarks(
         remarks.append(f"the pairs of frames hardly agree (confidence {confidence:.2f}): do not trust this trajectory")
     if not alignment.converged:
         remarks.append("the alignment had not settled when its steps ended")
-    if implausible(focal_px, source.size):
-        remarks.append(implausible(focal_px, source.size))
     return tuple(remarks)
 
 

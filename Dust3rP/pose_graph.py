@@ -16,8 +16,11 @@ from torch import Tensor
 from camera.poses import assemble, cross_matrix, rotation_vector, turn
 from Dust3rP.robust import cauchy, deviation
 
-_STEPS = 30
-_SETTLED = 1e-9
+_STEPS = 50
+_LEARNING = 10
+"""Steps in which the noise is learnt anew; fixed afterwards, so that the rest converges."""
+_SETTLED = 1e-7
+"""Radians, and shares of the scene's depth, of the largest move of the last step."""
 _KERNEL = 2.0
 """Residuals of this many standard deviations count half."""
 _NEAR = 0.05
@@ -82,11 +85,12 @@ def optimise_poses(
             None: all but picture 0, together.
     """
     c2w, step, settled = start, 0, False
-    noise, weights = Noise(1.0, 1.0, 0.0), None
+    noise = Noise(1.0, 1.0, 0.0)
     while step < _STEPS and not settled:
         step += 1
         errors = _errors(c2w, pairs)
-        noise = _noise(errors, pairs, depth, learn_swing=step > 2)
+        if step <= _LEARNING:
+            noise = _noise(errors, pairs, depth, learn_swing=step > 2)
         weights = _weights(errors, pairs, noise, depth)
         normal, gradient = _slopes(errors, pairs, noise, weights)
         if free is None:
@@ -97,18 +101,29 @@ def optimise_poses(
         settled = float(torch.maximum(move[:, :3].abs().max(), move[:, 3:].abs().max() / depth)) < _SETTLED
     errors = _errors(c2w, pairs)
     way_error = errors.way.norm(dim=1) / _distance(errors, depth)
-    noises = _picture_noises(weights or _weights(errors, pairs, noise, depth), pairs, len(start))
+    noises = _picture_noises(errors, pairs, noise, depth, len(start))
     return PoseGraph(c2w, errors.turn.norm(dim=1), way_error, *noises, noise, step, settled)
 
 
 def _picture_noises(
-    weights: "_Weights", pairs: Relative, pictures: int
+    errors: "_Errors", pairs: Relative, noise: Noise, depth: float, pictures: int
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
-    """Standard deviations of turn and way of each picture, were its neighbours exact."""
-    ends, noises = torch.cat((pairs.first, pairs.second)), []
-    for weight in (weights.turn, weights.way):
-        total = weight.new_zeros(pictures).index_add(0, ends, weight.repeat(2))
-        noises.append(total.clamp_min(torch.finfo(weight.dtype).tiny).rsqrt())
+    """Standard deviations of turn and way of each picture, were its neighbours exact.
+
+    Of a weighted mean of K residuals r, by what they are and not by their model: sqrt(sum w^2 r^2 K / (K - 1)) / sum w,
+    the sandwich estimator (White 1980).
+    """
+    weights, noises = _weights(errors, pairs, noise, depth), []
+    ends = torch.cat((pairs.first, pairs.second))
+    count = torch.bincount(ends, minlength=pictures)
+    way = errors.way - noise.swing * _swing(errors, pairs)
+    for weight, residual in ((weights.turn, errors.turn), (weights.way, way)):
+        squares = weight.square() * residual.square().sum(dim=1) / 3
+        total, spread = (
+            weight.new_zeros(pictures).index_add(0, ends, one.repeat(2)).clamp_min(torch.finfo(weight.dtype).tiny)
+            for one in (weight, squares)
+        )
+        noises.append((spread * count / (count - 1).clamp_min(1)).sqrt() / total)
     return noises[0], noises[1]
 
 

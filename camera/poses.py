@@ -29,7 +29,8 @@ def assemble(
     """Poses [[R, t], [0, 1]] from their parts."""
     upper = torch.cat((rotation, translation[..., None]), dim=-1)
     lower = torch.zeros_like(upper[..., :1, :])
-    lower[..., 3] = 1
+    # filled, since assigning a number copies it from the CPU to the device
+    lower[..., 3].fill_(1)
     return torch.cat((upper, lower), dim=-2)
 
 

@@ -5,12 +5,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_LONGEST_VALUE = 160
 
 
 def run(main: Callable[[], int]) -> int:
@@ -48,6 +49,17 @@ def report(error: ValueError | OSError) -> int:
 def printable(text: str) -> str:
     """Text without what a terminal would obey: names come from files that others wrote."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def printed_lines(lines: Iterable[str]) -> str:
+    """Lines for standard output; one of a name that holds line ends stays one, and cannot look like words of ours."""
+    return "".join(printable(line.replace("\n", "\\n")) + "\n" for line in lines)
+
+
+def shortened(text: str) -> str:
+    """A text in one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_VALUE else f"{line[:_LONGEST_VALUE]}... ({len(text)} characters)"
 
 
 def _describe(error: ValueError | OSError) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -167,6 +168,36 @@ def require_seekable(path: str | Path, what: str) -> None:
         raise ValueError(f"{what}: {path} is a pipe or device; save what it gives as a file, and name that")
 
 
+def nearest_folder(folder: str | Path) -> Path:
+    """The folder itself, or the nearest one above it that exists (or the file that is in its way)."""
+    path = Path(folder).absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def require_room(folder: str | Path, needed: int, purpose: str) -> None:
+    """Refuse work whose results the disk cannot hold, before it is begun.
+
+    Args:
+        folder: where they would go; it need not exist yet.
+        needed: bytes.
+        purpose: what needs them, for the message.
+
+    Raises:
+        OSError: fewer are free.
+    """
+    free = shutil.disk_usage(nearest_folder(folder)).free
+    if needed > free:
+        raise OSError(
+            f"{folder}: {human_size(free)} are free, and {purpose} needs {human_size(needed)} or more; make room on "
+            "the disk"
+        )
+
+
+def human_size(count: int) -> str:
+    """A number of bytes for a message."""
+    return f"{count / 1e9:.2f} GB" if count >= 10**7 else f"{count / 1e3:.1f} kB"
+
+
 def require_writable(folder: str | Path, flag: str) -> None:
     """Refuse a folder that could not be made or written to, before the work whose results would go there.
 
@@ -174,8 +205,7 @@ def require_writable(folder: str | Path, flag: str) -> None:
         ValueError: it, or a folder it would lie in, is a file.
         PermissionError: it, or the nearest folder above it that exists, may not be written to.
     """
-    path = Path(folder).absolute()
-    nearest = next(place for place in (path, *path.parents) if place.exists())
+    nearest = nearest_folder(folder)
     if not nearest.is_dir():
         raise ValueError(f"{flag} {folder}: {nearest} is a file, not a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):

@@ -28,6 +28,8 @@ LATENT_STRIDE = 8
 """Pixels per latent cell, in height and in width."""
 LATENT_TENSORS = ("latents", "latents_image", "latents_control", "clip")
 """What a latent cache may hold: [16, f, h, w], [20, f, h, w], [16, f, h, w], [tokens, dim]."""
+LATENT_CHANNELS = {"latents": 16, "latents_image": 20, "latents_control": 16}
+"""Channels of the tensors of a latent cache that lie on its grid."""
 ENCODING_VERSION = "1"
 """Grows when the same medium and weights would give other numbers, so that older caches are made again."""
 

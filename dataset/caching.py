@@ -23,6 +23,7 @@ from dataset.ahead import WriterThread, loaded_batches
 from dataset.jobs import CacheKind, J, L, R
 from dataset.processes import CAN_SHARE, LoaderProcesses
 from dataset.pruning import Listing, Pruning, clear_leftovers, list_files, prune
+from dataset.room import refuse_full_folders
 from dataset.sources import ItemGroup, MediaItem, shorten
 
 logger = get_logger("dataset")
@@ -91,6 +92,7 @@ def plan_caching(
 
     Raises:
         ValueError: media are unreadable (the first are named), every video is too short, or a camera is missing.
+        OSError: a folder cannot be written to, or its disk is too full for what is missing.
     """
     ranks = ranks or Ranks()
     kind.check(groups)
@@ -120,6 +122,7 @@ def plan_caching(
     missing = frozenset(path for plan in plans for path in plan.missing)
     batches = _share(form_batches(kind, jobs, batch_size), missing, ranks) if missing else ()
     expected = frozenset(job.target for job in jobs)
+    refuse_full_folders(kind, [job for job in jobs if job.target in missing], before)
     logger.info(f"{kind.label} caches: {len(missing)} to make, {len(expected) - len(missing)} there and up to date")
     return CachingPlan(kind, tuple(groups), batches, expected, before, ranks)
 

@@ -184,6 +184,8 @@ def decode(clip: Clip) -> DecodedClip:
 def decode_clips(clips: Sequence[Clip]) -> Iterator[DecodedClip]:
     """Several clips of one medium, decoded in one pass over it; each as `decode` gives it, by their last frames.
 
+    For previews. Caching deals the clips of a video out to workers and ranks, each with a `decode` of its own.
+
     Frames are held as long as a clip that is still to come needs them. Whoever leaves off early leaves the rest
     undecoded.
 

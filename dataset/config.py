@@ -72,6 +72,14 @@ class DatasetEntry:
     caption_dropout_rate: float = 0.0
     """Share of the times that an item is trained on with the empty caption, 0 to 1."""
 
+    @property
+    def base(self) -> Path:
+        """Folder of the media, or of the jsonl file that lists them: where their names start from (`dataset.keys`)."""
+        if self.directory is not None:
+            return self.directory
+        assert self.jsonl_file is not None, "an entry has one of the two"
+        return self.jsonl_file.parent
+
 
 @dataclass(frozen=True)
 class DatasetConfig:

@@ -11,10 +11,9 @@ from camera.language import has_camera
 from common.tensor_headers import TensorEntry
 from common.tensor_headers import read_header as read_entries
 from dataset.cache import LATENT_TENSORS, CacheHeader, is_foreign, read_cache, read_camera, read_header
-from dataset.clips import probe_item, spans_of
 from dataset.config import DatasetConfig, DatasetEntry
 from dataset.fingerprint import folder_fingerprint
-from dataset.judging import judge_camera, judge_text, read_headers, wanted_latents
+from dataset.judging import is_too_short, judge_camera, judge_text, read_headers, wanted_latents
 from dataset.names import (
     EMPTY_TEXT_KEY,
     LatentName,
@@ -231,14 +230,6 @@ def _faults_of(item: MediaItem, lying: Sequence[LatentName]) -> dict[Path, tuple
         made_from = None if header is None else header.metadata.get("source_fingerprint", fingerprint)
         fresh = header is not None and fingerprint in (None, made_from)
         found[folder / key.file_name()] = "latent", None if fresh else "stale", name
-    if fault == "missing" and not _is_too_short(item):
+    if fault == "missing" and not is_too_short(item):
         found[folder / f"{item.key}_*_wan.safetensors"] = "latent", "missing", name
     return found
-
-
-def _is_too_short(item: MediaItem) -> bool:
-    """True for a video that is there and yields no clip."""
-    try:
-        return item.path.exists() and not spans_of(item, probe_item(item))
-    except ValueError:
-        return False

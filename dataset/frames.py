@@ -69,6 +69,8 @@ def _starts(entry: DatasetEntry, last: int, frames: int) -> list[int]:
         return list(range(0, last + 1, frames))
     if entry.frame_extraction == "slide":
         return list(range(0, last + 1, entry.frame_stride))
+    if entry.frame_extraction == "uniform" and entry.frame_sample > last:
+        return list(range(last + 1))
     if entry.frame_extraction == "uniform" and entry.frame_sample > 1:
         return np.linspace(0, last, entry.frame_sample, dtype=int).tolist()
     return [0]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from common.logs import get_logger
 from dataset.cache import CacheHeader
-from dataset.clips import probe_item, spans_of
 from dataset.config import DatasetConfig, DatasetEntry
-from dataset.judging import holds_all, judge_camera, judge_text, latent_grid, read_headers, wanted_latents
+from dataset.judging import holds_all, is_too_short, judge_camera, judge_text, latent_grid, read_headers, wanted_latents
 from dataset.names import EMPTY_TEXT_KEY, LatentName, camera_name, latents_by_stem, text_name
 from dataset.shortfalls import Demand, Kind, Reason, Shortfall, refuse_shortfalls
 from dataset.sources import MediaItem, load_items, shorten
@@ -109,7 +108,7 @@ def _find(item: MediaItem, lying: Sequence[LatentName], demand: Demand) -> _Find
     """The clips of an item that the data set asks for."""
     headers, unusable = read_headers(item.entry.cache_directory, lying)
     chosen, fault = wanted_latents(item, headers, demand.tensors)
-    if not chosen and not unusable and _is_too_short(item):
+    if not chosen and not unusable and is_too_short(item):
         return _Finding([], [])
     asked = [name for name in demand.tensors if name == "latents_control"]
     if fault == "poor" and item.control is None and not holds_all(headers.values(), asked):
@@ -146,8 +145,3 @@ def _with_the_rest(
         for latent, header in latents.items()
     ]
     return _Finding(clips, [Shortfall(kind, fault, name) for kind, fault in faults.items() if fault])
-
-
-def _is_too_short(item: MediaItem) -> bool:
-    """True for a video that yields no clip at all; one that is not there any more counts as long enough."""
-    return item.path.exists() and not spans_of(item, probe_item(item))

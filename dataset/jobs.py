@@ -33,6 +33,8 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 L = TypeVar("L")
 R = TypeVar("R")
+_BLOCK = 4096
+"""Bytes that the smallest of files takes on most disks."""
 
 
 class CacheKind(ABC, Generic[J, L, R]):
@@ -90,6 +92,10 @@ class CacheKind(ABC, Generic[J, L, R]):
     def content(self, job: J) -> Hashable:
         """Jobs of one batch with equal content are encoded once and count as one."""
         return job.target
+
+    def write_bytes(self, job: J) -> int:
+        """How much room the file takes at least, in bytes."""
+        return _BLOCK
 
     def load_bytes(self, job: J) -> int:
         """How much there is to load, about; 0 for what costs nothing."""

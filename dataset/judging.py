@@ -10,8 +10,10 @@ from camera.language import has_camera
 from common.media import VideoInfo
 from dataset.buckets import bucket_of, bucket_resolutions
 from dataset.cache import LATENT_STRIDE, CacheHeader, is_camera_cache, is_foreign, read_header
-from dataset.clips import at_stated_rate, is_cache_of, latent_name, spans_of
+from dataset.cameras import camera_fingerprint
+from dataset.clips import at_stated_rate, is_cache_of, latent_name, probe_item, spans_of
 from dataset.config import DatasetEntry
+from dataset.fingerprint import folder_fingerprint
 from dataset.frames import clip_spans
 from dataset.names import LatentName
 from dataset.shortfalls import Reason
@@ -50,7 +52,8 @@ def judge_camera(
 ) -> Reason | None:
     """Why a camera cache cannot be used; None when it can.
 
-    One made from a camera file counts whatever a file of that name holds by now: training needs the caches only.
+    One made from a camera file counts while a file of that name holds what it held, or is not there any more:
+    training needs the caches only.
 
     Args:
         path: the cache.
@@ -76,6 +79,7 @@ def wanted_latents(
     item: MediaItem, headers: Headers, tensors: Sequence[str]
 ) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
     """The caches that are what the data set asks for, in the order of the clips, and why that is not all of them."""
+    lying, headers = headers, _without_others(item, headers)
     sources = {
         header.metadata.get("source_fingerprint", ""): header.source_info
         for header in headers.values()
@@ -84,11 +88,27 @@ def wanted_latents(
     if not sources:
         plausible = {name: header for name, header in headers.items() if _is_plausible(item.entry, name, header)}
         if not plausible:
-            return plausible, "stale" if headers else "missing"
+            return plausible, "stale" if lying else "missing"
         return plausible, None if holds_all(plausible.values(), tensors) else "poor"
     # caches of a medium that was replaced since may lie beside (--keep_cache): take the version that has most
     candidates = [_of_one_source(item, headers, tensors, *source) for source in sources.items()]
     return max(candidates, key=lambda candidate: (candidate[1] is None, len(candidate[0])))
+
+
+def _without_others(item: MediaItem, headers: Headers) -> Headers:
+    """The caches but those that were made from another medium of the same name, where the item's is there to tell."""
+    doubtful = [name for name, header in headers.items() if _says_another_key(header, item)]
+    if not doubtful or not item.path.exists():
+        return headers
+    # the same medium has another key where the jsonl file was put elsewhere
+    fingerprint = folder_fingerprint(item.path)
+    others = {name for name in doubtful if headers[name].metadata.get("source_fingerprint") != fingerprint}
+    return {name: header for name, header in headers.items() if name not in others}
+
+
+def _says_another_key(header: CacheHeader, item: MediaItem) -> bool:
+    said = header.metadata.get("source_key")
+    return said is not None and said != item.source_key
 
 
 def holds_all(headers: Iterable[CacheHeader], tensors: Sequence[str]) -> bool:
@@ -132,6 +152,14 @@ def _is_plausible(entry: DatasetEntry, name: LatentName, header: CacheHeader) ->
     return can_start and size in bucket_resolutions(entry.resolution) and shape[0] == (name.frames - 1) // 4 + 1
 
 
+def is_too_short(item: MediaItem) -> bool:
+    """True for a video that yields no clip at all; one that is not there or cannot be read counts as long enough."""
+    try:
+        return item.path.exists() and not spans_of(item, probe_item(item))
+    except ValueError:
+        return False
+
+
 def latent_grid(header: CacheHeader) -> tuple[int, int, int]:
     """(f, h, w) of a latent cache."""
     frames, height, width = header.shapes["latents"][1:]
@@ -157,7 +185,13 @@ def _is_camera_of(said: Mapping[str, str], item: MediaItem) -> bool:
     if item.camera_file is None:
         # its folder may have been emptied since; but a camera in the caption would be taken now
         return not has_camera(item.caption)
-    return said.get("camera_file", item.camera_file.name) == item.camera_file.name
+    if said.get("camera_file", item.camera_file.name) != item.camera_file.name:
+        return False
+    held = said.get("camera_fingerprint")
+    try:
+        return held is None or held == camera_fingerprint(item.camera_file)
+    except FileNotFoundError:  # the caches are all that training needs
+        return True
 
 
 def _open(path: Path) -> CacheHeader | Reason:

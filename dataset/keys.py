@@ -40,5 +40,10 @@ def path_within(path: Path, base: Path) -> str:
     return (whole.relative_to(folder) if whole.is_relative_to(folder) else whole).as_posix()
 
 
+def source_key(path: Path, base: Path) -> str:
+    """What tells a medium from others of the same name: the hash of its path within the base, as in `media_keys`."""
+    return _hash(path_within(path, base), _HASH_BYTES[-1])
+
+
 def _hash(text: str, size: int) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=size).hexdigest()

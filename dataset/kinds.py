@@ -17,6 +17,8 @@ from common.media import VideoInfo
 from dataset.buckets import Resolution
 from dataset.cache import (
     ENCODING_VERSION,
+    LATENT_CHANNELS,
+    LATENT_STRIDE,
     CacheHeader,
     is_camera_cache,
     is_foreign,
@@ -135,6 +137,12 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         width, height, frames = *job.span.size, len(job.span.indices)
         return 3 * width * height * frames * (1 if job.item.control is None else 2)
 
+    def write_bytes(self, job: Clip) -> int:
+        """Two bytes for each number of its latents."""
+        width, height, frames = job.bucket
+        cells = ((frames - 1) // 4 + 1) * (height // LATENT_STRIDE) * (width // LATENT_STRIDE)
+        return 2 * cells * sum(LATENT_CHANNELS.get(name, 0) for name in self.tensors_of(job.item))
+
     def write(self, job: Clip, result: Mapping[str, Tensor]) -> None:
         """Write the clip's cache."""
         wanted = self.tensors_of(job.item)
@@ -143,6 +151,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
         on_cpu = {name: tensor.to("cpu") for name, tensor in result.items()}
         extra = {
             **source_metadata(job.item.path, job.fingerprint, job.info),
+            "source_key": job.item.source_key,
             **self._made_from(job),
             "start_frame": str(job.span.start),
             "frame_times": str(list(job.frame_times)),
@@ -239,7 +248,9 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
 
     def write(self, job: ItemJob, result: Tensor) -> None:
         """Write the item's cache."""
-        extra = {"source": job.item.path.name, "encoding_version": ENCODING_VERSION, **self.encoders}
+        # the empty caption is of no medium
+        owner = {} if job.item.key == EMPTY_TEXT_KEY else {"source_key": job.item.source_key}
+        extra = {"source": job.item.path.name, **owner, "encoding_version": ENCODING_VERSION, **self.encoders}
         write_text(job.target, result.to("cpu"), job.item.caption, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:
@@ -330,8 +341,10 @@ class CameraCaching(CacheKind[ItemJob, ItemPictures, FoundCamera]):
         extra = source_metadata(item.path, folder_fingerprint(item.path), result.info)
         extra["source"] = _SOURCES[origin_of(item)]
         extra |= {"medium": item.path.name, "caption": item.caption, "fingerprint": job.fingerprint, **result.metadata}
+        extra["source_key"] = item.source_key
         if item.camera_file is not None:
             extra["camera_file"] = item.camera_file.name
+            extra["camera_fingerprint"] = camera_fingerprint(item.camera_file)
         track.save(job.target, extra)
 
     def owns(self, name: str, entry: DatasetEntry) -> bool:

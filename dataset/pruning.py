@@ -1,8 +1,9 @@
 """What becomes of files in a cache folder that the data set does not ask for.
 
 Deleted without being asked are only the caches that this program made from a medium of this data set and that are no
-longer wanted, such as clips of another length. A file that does not say so, is of a medium that is not in the data
-set, or has appeared or changed since the run began, is somebody else's: it is counted and left.
+longer wanted, such as clips of another length. A file that does not say so, is of a medium that is not in the data set
+(it may have the name of one that is), or has appeared or changed since the run began, is somebody else's: it is counted
+and left.
 """
 
 import os
@@ -72,8 +73,8 @@ def prune(
             for path in sorted(before)
             if path.parent == folder and path not in expected and now.get(path) == before[path]
         ]
-        media = {item.path.name for item in group.items} | {EMPTY_TEXT_KEY}
-        own = [path for path in unwanted if _medium(kind, path) in media]
+        media = _media_of(group) if unwanted else {}
+        own = [path for path in unwanted if _is_made_of(kind, path, media)]
         foreign = [path for path in unwanted if path not in set(own)]
         doomed = {"none": [], "own": own, "foreign": unwanted}[pruning]
         for path in doomed:
@@ -87,11 +88,20 @@ def prune(
             logger.warning(f"{folder}: left {len(kept)} {kind.label} caches of no item{whose}: {_names(kept)}{hint}")
 
 
-def _medium(kind: CacheKind[J, L, R], path: Path) -> str | None:
+def _media_of(group: ItemGroup) -> dict[str, set[str | None]]:
+    """The keys of the media of a data set, by their file names; None is that of a cache that does not say it."""
+    found: dict[str, set[str | None]] = {EMPTY_TEXT_KEY: {None}}
+    for item in group.items:
+        found.setdefault(item.path.name, {None}).add(item.source_key)
+    return found
+
+
+def _is_made_of(kind: CacheKind[J, L, R], path: Path, media: Mapping[str, set[str | None]]) -> bool:
     try:
-        return kind.medium_of(read_header(path))
+        header = read_header(path)
     except (ValueError, FileNotFoundError):
-        return None
+        return False
+    return header.metadata.get("source_key") in media.get(kind.medium_of(header) or "", ())
 
 
 def _names(paths: Sequence[Path]) -> str:

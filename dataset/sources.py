@@ -1,6 +1,5 @@
 """The media of a data set: one item per image or video, with its caption and, if named, its camera file."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,11 +9,11 @@ from pathlib import Path
 from camera.captions import split_trajectory
 from camera.language import mirror_caption, split_caption
 from common.logs import get_logger
-from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from common.media import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, images_in
 from dataset.companions import camera_of, controls_of, list_by_stem
 from dataset.config import DatasetConfig, DatasetEntry
 from dataset.jsonl import Record, read_records
-from dataset.keys import MIRRORED, media_keys
+from dataset.keys import MIRRORED, media_keys, source_key
 from dataset.paths import Lookup, UnsetVariable, expand, is_there, kind_of, normalised
 
 logger = get_logger("dataset")
@@ -49,6 +48,11 @@ class MediaItem:
     """A twin whose pictures, caption and camera have left and right exchanged (`horizontal_flip`)."""
     by_clause: bool = False
     """Whether it was a clause `#trajectory {path}` of the caption that named the camera file."""
+
+    @property
+    def source_key(self) -> str:
+        """Of the medium, also where it is listed beside others of its name; caches keep it in their metadata."""
+        return source_key(self.path, self.entry.base)
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,10 @@ def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: Datase
         raise record.missing(key)
     # where media need not be there, a name of no known ending may have been a folder
     fits_by_name = known or (folders and not check)
-    if (folders and _has_images(path)) if kind == "folder" else fits_by_name:
+    if (folders and any(images_in(path))) if kind == "folder" else fits_by_name:
         return path
     allowed = ", ".join(extensions) + (", or a folder of images" if folders else "")
     raise ValueError(f"{record.where}: {key} {path} is not of the kind expected here ({allowed})")
-
-
-def _has_images(folder: Path) -> bool:
-    with os.scandir(folder) as places:
-        return any(place.name.lower().endswith(IMAGE_EXTENSIONS) for place in places)
 
 
 def _named_camera(record: Record, check: bool) -> Path | None:
@@ -233,9 +232,7 @@ def _with_keys(items: Sequence[MediaItem], entry: DatasetEntry) -> list[MediaIte
     """The items, whose keys are their stems so far, with keys that are unique."""
     if len({item.key for item in items}) == len(items):
         return list(items)
-    folder = entry.directory or (entry.jsonl_file and entry.jsonl_file.parent)
-    assert folder is not None
-    keys = media_keys([item.path for item in items], folder)
+    keys = media_keys([item.path for item in items], entry.base)
     return [item if item.key == key else replace(item, key=key) for item, key in zip(items, keys, strict=True)]
 
 

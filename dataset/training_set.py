@@ -24,6 +24,8 @@ from dataset.frames import TARGET_FPS, kept_at_times, kept_frames
 from dataset.inventory import TrainingClip, find_all_caches, find_clips
 from dataset.shortfalls import Demand
 
+MOST_REPEATED = 5_000_000
+"""Clips of an epoch where clips are repeated; to shuffle a million takes seconds and 90 MB."""
 BatchIndices = tuple[int, ...]
 """The clips of one batch, by number; n clips have the numbers from 0, and from n on once more, without caption."""
 
@@ -129,10 +131,24 @@ def load_training_set(
         use_all_caches: take every cache that lies in the folders, as musubi-tuner does, whatever the file asks for.
 
     Raises:
-        ValueError: caches are missing or out of date; lists them, and the commands that make them.
+        ValueError: caches are missing or out of date; lists them, and the commands that make them. Or clips are
+            repeated beyond `MOST_REPEATED` in an epoch.
     """
     demand = Demand(tuple(tensors), camera, task)
-    return TrainingSet((find_all_caches if use_all_caches else find_clips)(config, demand), tensors, ray_scale)
+    clips = (find_all_caches if use_all_caches else find_clips)(config, demand)
+    _refuse_endless_epoch(clips)
+    return TrainingSet(clips, tensors, ray_scale)
+
+
+def _refuse_endless_epoch(clips: Sequence[TrainingClip]) -> None:
+    """The order of an epoch is shuffled in memory; so many clips come only of a slip in num_repeats."""
+    total = sum(clip.entry.num_repeats for clip in clips)
+    if total > max(MOST_REPEATED, len(clips)):
+        most = max((clip.entry for clip in clips), key=lambda entry: entry.num_repeats)
+        raise ValueError(
+            f"{most.where}: num_repeats = {most.num_repeats} makes an epoch of {total:,} clips out of {len(clips):,}; "
+            f"expected {MOST_REPEATED:,} at most. Repeat less, and train more epochs"
+        )
 
 
 def _buckets_of(clips: Sequence[TrainingClip]) -> list[tuple[DatasetEntry, tuple[int, int, int], list[int]]]:

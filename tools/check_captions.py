@@ -293,7 +293,9 @@ def _both_towers(task: str) -> CLIPConfig:
     if config is None or config.text is None:
         lack = "no CLIP" if config is None else "a CLIP without a text tower"
         able = [name for name, other in WAN_CONFIGS.items() if other.clip is not None and other.clip.text is not None]
-        raise ValueError(f"--task {task} has {lack}, and captions are compared by both towers; use one of {able}")
+        raise ValueError(
+            f"--task {task} has {lack}, and captions are compared by both towers; use one of {', '.join(able)}"
+        )
     return config
 
 

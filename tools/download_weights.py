@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import arguments, cli
 from common.arguments import ROOT
-from common.files import atomic_path
+from common.files import atomic_path, human_size
 from common.logs import get_logger, setup_logging
 from tools.http_download import TRIES, Remote, download, file_hash, mismatch, part_of, probe
 from tools.weights_catalogue import (
@@ -131,10 +131,10 @@ def describe(jobs: Sequence[Job]) -> str:
         part = part_of(job.target)
         state = "is there" if job.present else "would be fetched"
         if not job.present and part.exists():
-            state += f", {_human(part.stat().st_size)} of it are there"
+            state += f", {human_size(part.stat().st_size)} of it are there"
         elif not job.present and job.target.exists():
             state += ", for the one that is there has another size"
-        size = "of unknown size" if job.remote.size is None else _human(job.remote.size)
+        size = "of unknown size" if job.remote.size is None else human_size(job.remote.size)
         lines.append(f"{job.file.name}: {size}, {state}\n    from {job.remote.url}\n    to   {job.target}")
     return "\n".join(lines) + "\n"
 
@@ -153,7 +153,8 @@ def check_disk(jobs: Sequence[Job], root: Path) -> None:
     needed, free = sum(job.missing_bytes for job in jobs), shutil.disk_usage(root).free
     if needed > free:
         raise OSError(
-            f"{root} has {_human(free)} free, and {_human(needed)} are still to come; make room, or choose with --only"
+            f"{root} has {human_size(free)} free, and {human_size(needed)} are still to come; make room, or choose "
+            "with --only"
         )
 
 
@@ -187,10 +188,6 @@ def _record_first_seen(root: Path, target: str, digest: str) -> None:
     with atomic_path(root / FIRST_SEEN) as temporary:
         temporary.write_text(json.dumps({**_first_seen(root), target: digest}, indent=1) + "\n", encoding="utf-8")
     log.info("%s: its server states no hash; SHA-256 %s was noted in %s", target, digest, FIRST_SEEN)
-
-
-def _human(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 10**7 else f"{count / 1e3:.1f} kB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

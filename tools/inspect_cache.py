@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 log = get_logger("inspect")
 
-_LONGEST_VALUE = 160
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of this tool."""
@@ -114,15 +112,9 @@ def report(found: dict[str, Any]) -> str:
     if found["tensors"]:
         lines.append(f"  made by {found['made_by']}")
     lines += [f"  {name}  {dtype} {shape}" for name, (dtype, shape) in found["tensors"].items()]
-    lines += [f"  metadata {name}: {_short(value)}" for name, value in found["metadata"].items()]
+    lines += [f"  metadata {name}: {cli.shortened(value)}" for name, value in found["metadata"].items()]
     lines += [f"  decoded {name}: {value}" for name, value in found.get("decoded", {}).items() if name != "agreement"]
-    # a name may hold line ends, behind which it would look like words of ours
-    return "".join(cli.printable(line.replace("\n", "\\n")) + "\n" for line in lines)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_VALUE else f"{line[:_LONGEST_VALUE]}... ({len(text)} characters)"
+    return cli.printed_lines(lines)
 
 
 def _vae_of(args: argparse.Namespace) -> "WanVAE":

@@ -20,7 +20,6 @@ from wan.recognise import FLAGS, UNKNOWN, Contents, recognise, tasks_in_words
 NETWORKS = ("dit", "vae", "t5", "clip")
 # so many tensors are listed without --keys; a cache has fewer, a network more
 _FEW = 8
-_LONGEST_VALUE = 160
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,9 +97,8 @@ def report(found: Mapping[str, Any], keys: bool) -> str:
     if keys or len(found["tensors"]) <= _FEW or found["network"] == UNKNOWN:
         shown = list(found["tensors"].items())[: None if keys else _FEW]
         lines += [f"  {name}  {dtype} {shape}" for name, (dtype, shape) in shown]
-    lines += [f"  metadata {name}: {_short(value)}" for name, value in found["metadata"].items()]
-    # a name may hold line ends, behind which it would look like words of ours
-    return "".join(cli.printable(line.replace("\n", "\\n")) + "\n" for line in lines)
+    lines += [f"  metadata {name}: {cli.shortened(value)}" for name, value in found["metadata"].items()]
+    return cli.printed_lines(lines)
 
 
 def _fit_lines(fit: Mapping[str, Any], keys: bool) -> list[str]:
@@ -111,11 +109,6 @@ def _fit_lines(fit: Mapping[str, Any], keys: bool) -> list[str]:
             shown = ", ".join(names if keys else names[:5])
             lines.append(f"  {len(names)} {kind} against task {fit['task']}: {shown}{'' if keys else ', ...'}")
     return lines or [f"  every weight of task {fit['task']} is there"]
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_VALUE else f"{line[:_LONGEST_VALUE]}... ({len(text)} characters)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

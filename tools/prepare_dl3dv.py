@@ -32,14 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     from tools.preparation import dl3dv
     from tools.preparation.cameras import told_once
     from tools.preparation.captions import read_book
-    from tools.preparation.output import finish, prepare_each
+    from tools.preparation.output import Sought, finish, prepare_each
 
     told = dl3dv.Told(read_book(args.captions, args.caption), args.fps, args.images, args.min_frames)
-    scenes = dl3dv.find_scenes(options.source_roots(args, common))
+    roots = options.source_roots(args, common)
+    scenes = dl3dv.find_scenes(roots)
     prepare = partial(dl3dv.prepare_scene, told=told, common=common, taken={})
     with told_once():
         outcome = prepare_each(scenes, prepare, lambda scene: str(scene.path), common, "scene")
-    return finish(outcome, common, f"{args.source or args.archives} with {len(scenes)} transforms.json")
+    sought = Sought("SUBSET/HASH/transforms.json with a folder of pictures beside it", roots)
+    return finish(outcome, common, f"{args.source or args.archives} with {len(scenes)} transforms.json", sought)
 
 
 if __name__ == "__main__":

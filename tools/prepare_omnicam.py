@@ -83,7 +83,7 @@ def prepare_set(each: OmniCamSet, args: argparse.Namespace, alone: bool) -> int:
     from tools.preparation import omnicam
     from tools.preparation.archives import unpack_all
     from tools.preparation.cameras import told_once
-    from tools.preparation.output import finish, prepare_each
+    from tools.preparation.output import Sought, finish, prepare_each
 
     unpacked = unpack_all(source, common.folder / "unpacked", common.dry_run)
     found = omnicam.look_through([source, *unpacked])
@@ -95,7 +95,8 @@ def prepare_set(each: OmniCamSet, args: argparse.Namespace, alone: bool) -> int:
     prepare = partial(omnicam.prepare_line, told=of_set, common=common)
     with told_once():
         outcome = prepare_each(lines, prepare, lambda line: f"{line.video} ({line.where})", common)
-    return finish(outcome, common, f"{source} with {len(lines)} captions")
+    sought = Sought("the videos, and pose files, that its lists name", found.roots)
+    return finish(outcome, common, f"{source} with {len(lines)} captions", sought)
 
 
 def local_source(each: OmniCamSet, local: str, alone: bool) -> Path:

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     from camera.formats.realcam import read_clips
     from tools.convert_realcam import Settings
     from tools.preparation import realcam
-    from tools.preparation.output import finish, prepare_each
+    from tools.preparation.output import Sought, finish, prepare_each
 
     roots = tuple(options.source_roots(args, common))
     logger.info(f"reading {npz}; nothing in it is run")
@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     settings = Settings(npz.name, common.folder, args.fps, None, args.metric, f"{args.caption}_caption")
     prepare = partial(realcam.prepare_clip, told=realcam.Told(roots, settings), common=common, taken=set())
     outcome = prepare_each(clips, prepare, realcam.clip_name, common, "clip")
-    return finish(outcome, common, f"{npz} with {len(clips)} clips")
+    sought = Sought(f"the videos of the clips, {realcam.example_path(clips)}", roots)
+    return finish(outcome, common, f"{npz} with {len(clips)} clips", sought)
 
 
 if __name__ == "__main__":

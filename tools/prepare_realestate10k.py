@@ -31,18 +31,21 @@ def main(argv: list[str] | None = None) -> int:
     from tools.preparation import realestate10k
     from tools.preparation.cameras import told_once
     from tools.preparation.captions import read_book
-    from tools.preparation.output import finish, prepare_each
+    from tools.preparation.output import Sought, finish, prepare_each
 
     videos = None if args.videos is None else options.require_folder(args.videos, "--videos")
     frames = None if args.frames is None else options.require_folder(args.frames, "--frames")
     found = realestate10k.find_whole_videos(videos) if videos is not None else {}
     told = realestate10k.Told(read_book(args.captions, args.caption), found, frames)
-    clips = realestate10k.find_clips(options.source_roots(args, common))
+    roots = options.source_roots(args, common)
+    clips = realestate10k.find_clips(roots)
     with told_once():
         outcome = prepare_each(
             clips, partial(realestate10k.prepare_clip, told=told, common=common), str, common, "clip"
         )
-    return finish(outcome, common, f"{args.source or args.archives} with {len(clips)} clips")
+    folders = [*roots, *(folder for folder in (videos, frames) if folder is not None)]
+    sought = Sought("HASH.txt with the poses of each clip, and ID.mp4 or HASH/MICROSECONDS.png for it", folders)
+    return finish(outcome, common, f"{args.source or args.archives} with {len(clips)} clips", sought)
 
 
 if __name__ == "__main__":

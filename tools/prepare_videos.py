@@ -35,10 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     check_ranges(args, fps=0.01, fov_deg=1)
     source = options.require_folder(args.source, "DIR")
     cameras = None if args.cameras is None else options.require_folder(args.cameras, "--cameras")
+    from common.media import VIDEO_EXTENSIONS
     from tools.preparation import videos
     from tools.preparation.cameras import told_once
     from tools.preparation.captions import read_book
-    from tools.preparation.output import finish, prepare_each
+    from tools.preparation.output import Sought, finish, prepare_each
 
     book = read_book(args.captions, args.caption)
     told = videos.VideoFolder(
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     found = videos.find_videos(source)
     with told_once():
         outcome = prepare_each(found, partial(videos.prepare_video, told=told, common=common), str, common)
-    code = finish(outcome, common, f"{source} with {len(found)} videos")
+    sought = Sought(f"videos ({', '.join(VIDEO_EXTENSIONS)}) with captions", [source])
+    code = finish(outcome, common, f"{source} with {len(found)} videos", sought)
     if not outcome.names():
         logger.warning("no video has a camera yet: add tags to the captions, or camera files by --cameras")
     return code

@@ -52,7 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", type=int, default=64, help="height and width of a piece in pixels (vae)")
     add("--workers", type=int, default=8, help="processes that plan clips")
     add("--compile", action="store_true", help="compile the blocks with torch.compile")
-    add("--continue_weights", action="store_true", help="start from the weights in --output_dir, not from fresh ones")
+    add("--graph", action="store_true", help="run the steps of the stage dit as a CUDA graph, on one GPU")
+    add(
+        "--continue_weights", action="store_true", help="start from the weights in --output_dir; vae: train its decoder"
+    )
     add("--parts", choices=("all", "base", "adapter"), default="all", help="what the stage dit trains")
     add("--adapter", default="v2", help="design of a new adapter: v2, cross, plucker or v1")
     add("--adapter_args", nargs="*", default=[], metavar="KEY=VALUE", help="its sizes, as in wan_train_network.py")

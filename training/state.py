@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.arguments import HIGHEST
 from common.files import atomic_path, require_file
 from common.tensor_headers import UNREADABLE, why
 from common.weights import read_tensors, write_tensors
@@ -98,7 +99,7 @@ def read_counters(folder: str | Path) -> Counters:
 
     Raises:
         FileNotFoundError: there is no such folder, or it is not one of ours.
-        ValueError: its counters are unreadable or of another format.
+        ValueError: its counters are unreadable, of another format, or not those of any run.
     """
     require_file(folder, "--resume", "Expected a folder NAME-000001-state written by --save_state.")
     file = require_file(Path(folder) / _COUNTERS, "--resume", "The folder is not a training state of this program.")
@@ -106,9 +107,24 @@ def read_counters(folder: str | Path) -> Counters:
         values = json.loads(file.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ValueError("another format")
-        return Counters(**{field.name: int(values[field.name]) for field in fields(Counters)})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        counters = Counters(**{field.name: values[field.name] for field in fields(Counters)})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"--resume {file}: unreadable ({error}); expected a state written by this program") from None
+    if mistake := _mistake(counters):
+        raise ValueError(f"--resume {file}: {mistake}; expected a state as this program wrote it: resume from another")
+    return counters
+
+
+def _mistake(counters: Counters) -> str:
+    """What no run can have counted; empty when there is nothing of the kind."""
+    for name, value in asdict(counters).items():
+        if type(value) is not int or not 0 <= value <= HIGHEST["seed"]:
+            return f"{name} is {value!r}, and counts from 0 up"
+    if counters.position >= max(counters.batches, 1):
+        return f"position {counters.position} of an epoch of {counters.batches} batches"
+    if counters.step < counters.epoch + bool(counters.position):
+        return f"{counters.step} steps in {counters.epoch} epochs and {counters.position} batches, each of one or more"
+    return ""
 
 
 def load_state(folder: str | Path, run: Stateful) -> None:

@@ -53,13 +53,16 @@ class TextEmbedding(nn.Sequential):
         """
         first = self[0]
         assert isinstance(first, nn.Linear)
-        for tokens in input:
+        for tokens in input[:1] if isinstance(input, Tensor) else input:
             if tokens.ndim != 2 or tokens.shape[0] > self.text_len or tokens.shape[1] != first.in_features:
                 raise ValueError(
                     f"context {list(tokens.shape)}: expected [L, {first.in_features}] with L up to {self.text_len}; "
                     "is the text cache of another text encoder?"
                 )
-        padded = torch.stack([F.pad(tokens, (0, 0, 0, self.text_len - len(tokens))) for tokens in input])
+        if isinstance(input, Tensor):
+            padded = F.pad(input, (0, 0, 0, self.text_len - input.shape[1]))
+        else:
+            padded = torch.stack([F.pad(tokens, (0, 0, 0, self.text_len - len(tokens))) for tokens in input])
         return super().forward(padded.to(first.weight.device, first.bias.dtype))
 
 

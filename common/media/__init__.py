@@ -1,7 +1,7 @@
 """Images and videos, in and out. Arrays are uint8, RGB, [H, W, 3] or [F, H, W, 3]. See docs/video-input.md."""
 
 from common.media.container import VIDEO_EXTENSIONS
-from common.media.folders import probe_folder
+from common.media.folders import images_in, probe_folder
 from common.media.frames import pick_frames, read_video, video_frames
 from common.media.images import (
     IMAGE_EXTENSIONS,
@@ -22,6 +22,7 @@ __all__ = [
     "VideoInfo",
     "contact_sheet",
     "fit_to_size",
+    "images_in",
     "pick_frames",
     "probe_folder",
     "probe_image",

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -31,6 +31,10 @@ _VP8_SHOW_FRAME = 0x10
 """In the first byte of a frame (RFC 6386, 9.1); without it the frame is only referred to."""
 
 
+# PyAV 19 keeps titles that are no UTF-8 as they are, and dropped the argument that had earlier ones do so
+_TOLERANT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+
 @contextmanager
 def opened_video(file: Path, threads: int = DECODER_THREADS) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a video file and its first video stream that is no cover picture, ready to decode.
@@ -43,7 +47,7 @@ def opened_video(file: Path, threads: int = DECODER_THREADS) -> Iterator[tuple[I
     try:
         # a text that calls itself a playlist must not make FFmpeg fetch what it names
         safe = {"protocol_whitelist": "file"}
-        container = av.open(str(file), container_options=safe, metadata_errors="replace")
+        container = av.open(str(file), container_options=safe, **_TOLERANT)
     except (FFmpegError, OSError) as error:
         raise ValueError(f"{file}: not a readable video ({error.strerror or error})") from None
     with container:

@@ -1,5 +1,7 @@
 """Videos as they come from the world: read right, or refused by name."""
 
+import os
+import time
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.media import pick_frames, probe_folder, probe_video, read_video, video_frames, write_image
+from common.media import folders, pick_frames, probe_folder, probe_video, read_video, video_frames, write_image
 from common.media.frames import _Owed
 from tests.common.video_files import CLOCKWISE, UPRIGHT, damage, encode, remux, start_at, turn, wandering
 
@@ -310,3 +312,21 @@ def test_folders_that_are_no_video_are_refused(tmp_path):
     write_image(tmp_path / "1.bmp", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"1\.bmp and 1\.png would be one frame"):
         probe_folder(tmp_path, 16.0)
+
+
+def test_a_folder_that_lies_still_is_listed_once(tmp_path, monkeypatch):
+    for index in range(3):
+        write_image(tmp_path / f"{index}.png", np.full((8, 8, 3), index, np.uint8))
+    listed, list_all = [], folders._sorted_images
+    monkeypatch.setattr(folders, "_sorted_images", lambda folder: listed.append(folder) or list_all(folder))
+    for _ in range(2):
+        assert len(read_video(tmp_path)) == 3
+    assert len(listed) > 3, "it was changed just now, and could be again within one step of the file system's clock"
+    listed.clear()
+    old = time.time() - 60
+    os.utime(tmp_path, (old, old))
+    for _ in range(2):
+        assert read_video(tmp_path)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert len(listed) == 1
+    write_image(tmp_path / "3.png", np.full((8, 8, 3), 3, np.uint8))
+    assert read_video(tmp_path)[:, 0, 0, 0].tolist() == [0, 1, 2, 3]

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +62,7 @@ def test_images_obey_the_flags():
         ({"frame_extraction": "uniform", "frame_sample": 3}, 10, [(0, 5), (2, 5), (5, 5)]),
         ({"frame_extraction": "uniform", "frame_sample": 1}, 10, [(0, 5)]),
         ({"frame_extraction": "uniform", "frame_sample": 4}, 6, [(0, 5), (1, 5)]),
+        ({"frame_extraction": "uniform", "frame_sample": 10**9}, 8, [(0, 5), (1, 5), (2, 5), (3, 5)]),
         ({"frame_extraction": "full"}, 12, [(0, 9)]),
         ({"frame_extraction": "full", "max_frames": 7}, 12, [(0, 5)]),
         ({"frame_extraction": "full"}, 0, []),
@@ -68,6 +70,12 @@ def test_images_obey_the_flags():
 )
 def test_extraction(values, count, spans):
     assert clip_spans(entry(**{"target_frames": (5,), **values}), count) == spans
+
+
+@given(st.integers(5, 60), st.integers(2, 300))
+def test_uniform_starts_are_musubis_however_many_are_asked_for(count, sample):
+    spans = clip_spans(entry(target_frames=(5,), frame_extraction="uniform", frame_sample=sample), count)
+    assert [start for start, _ in spans] == sorted(set(np.linspace(0, count - 5, sample, dtype=int).tolist()))
 
 
 def test_dropping_to_16_fps():

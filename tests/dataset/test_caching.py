@@ -1,6 +1,7 @@
+"""Latent caches: which clips, in which batches, with which metadata; and what is refused."""
+
 import json
 import logging
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,29 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dataset.kinds
-from camera.language import parse
-from camera.trajectory import compile as compile_moves
-from common.weights import read_metadata, read_tensors, write_tensors
-from dataset.cache import read_cache, read_camera, read_header
+from common.weights import read_tensors
+from dataset.cache import read_cache, read_camera
 from dataset.caching import plan_caching, run_caching
-from dataset.kinds import LatentCaching, TextCaching, crop_text
-from tests.dataset.helpers import I2V, camera_caption, encode_latents, encode_text, make_image, make_video
-
-
-@pytest.fixture
-def count_reads(monkeypatch):
-    """How often pictures were decoded and media opened."""
-    calls = {"decode": 0, "probe_item": 0}
-    for name in calls:
-        original = getattr(dataset.kinds, name)
-
-        def counted(argument, name=name, original=original):
-            calls[name] += 1
-            return original(argument)
-
-        monkeypatch.setattr(dataset.kinds, name, counted)
-    return calls
+from dataset.kinds import LatentCaching, crop_text
+from tests.dataset.helpers import I2V, camera_caption, encode_latents, make_image, make_video
 
 
 def test_clips_are_cached_with_their_own_frames_and_metadata(project):
@@ -123,173 +106,6 @@ def test_images_carry_their_original_size_in_the_name(project):
     assert batch["camera"].rays.shape == (1, 1, 24, 6, 8) and batch["item_keys"] == ["a"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_interrupted_caching_resumes(project, error, caplog):
-    project.videos(["x"] * 5)
-    seen = []
-
-    def break_off(clips):
-        if len(seen) == 2:
-            raise error
-        seen.append(clips[0].clip.item.key)
-        return encode_latents(clips)
-
-    with caplog.at_level(logging.WARNING, "omnicam"), pytest.raises(error):
-        project.cache_latents(break_off)
-    assert "stopped after 2 of 5" in caplog.text
-    assert len(list((project.root / "cache").iterdir())) == 2
-    done = {path: path.stat().st_mtime_ns for path in (project.root / "cache").iterdir()}
-    seen.clear()
-
-    def rest(clips):
-        seen.extend(decoded.clip.item.key for decoded in clips)
-        return encode_latents(clips)
-
-    assert project.cache_latents(rest, skip_existing=True) == 3
-    assert seen == ["v2", "v3", "v4"]
-    assert {path: path.stat().st_mtime_ns for path in done} == done
-
-
-def test_a_finished_cache_is_neither_opened_nor_decoded(project, count_reads):
-    project.videos(["x"] * 3)
-    project.cache_latents()
-    assert count_reads == {"decode": 3, "probe_item": 3}
-    assert project.cache_latents(skip_existing=True) == 0
-    assert count_reads == {"decode": 3, "probe_item": 3}
-    assert project.cache_latents() == 3
-
-
-def test_what_has_changed_is_made_again(project):
-    project.videos([camera_caption(), camera_caption("left")])
-    kind = LatentCaching(I2V, {"vae": "v1"})
-    project.cache_latents(kind=kind)
-    project.cache_text()
-    project.cache_cameras()
-    assert project.cache_latents(kind=kind, skip_existing=True) == 0
-    assert project.cache_text(skip_existing=True) == project.cache_cameras(skip_existing=True) == 0
-
-    assert project.cache_latents(kind=LatentCaching(I2V, {"vae": "v2"}), skip_existing=True) == 2
-    assert project.cache_cameras(skip_existing=True, lens=50.0) == 2
-    records = [json.loads(line) for line in (project.root / "meta.jsonl").read_text().splitlines()]
-    records[0]["caption"] = camera_caption("right")
-    project.write(project.toml.read_text(), *records)
-    assert project.cache_text(skip_existing=True) == 1
-    assert project.cache_cameras(skip_existing=True, lens=50.0) == 1
-    make_video(project.root / "videos" / "v1.mp4", frames=7, seed=9)
-    assert project.cache_latents(kind=LatentCaching(I2V, {"vae": "v2"}), skip_existing=True) == 1
-    assert project.cache_cameras(skip_existing=True, lens=50.0) == 1
-
-
-def test_caches_without_the_image_condition_are_not_enough_for_it(project):
-    project.videos(["x"])
-    project.cache_latents(
-        lambda clips: [{"latents": r["latents"]} for r in encode_latents(clips)], kind=LatentCaching()
-    )
-    assert project.cache_latents(skip_existing=True) == 1
-
-
-def test_a_cache_of_musubi_is_taken_as_it_is(project):
-    project.videos(["x"])
-    project.cache_latents()
-    file = project.root / "cache" / project.caches()[0]
-    kept = {"architecture", "width", "height", "format_version", "frame_count"}
-    metadata = {key: value for key, value in read_metadata(file).items() if key in kept}
-    write_tensors(file, read_tensors(file), metadata)
-    assert project.cache_latents(skip_existing=True, kind=LatentCaching(I2V, {"vae": "v1"})) == 0
-
-
-def test_what_training_takes_for_foreign_is_made_again(project):
-    """Else it could be neither trained on nor cached: --skip_existing would leave it."""
-    project.videos([camera_caption()]).cache_all()
-    for name in project.caches():
-        file = project.root / "cache" / name
-        write_tensors(file, read_tensors(file), read_metadata(file) | {"format_version": "9.0"})
-    with pytest.raises(ValueError, match="are of another program or version"):
-        project.training_set()
-    made = [project.cache_latents, project.cache_text, project.cache_cameras]
-    assert [cache(skip_existing=True) for cache in made] == [1, 1, 1]
-    assert len(project.training_set()) == 1
-
-
-def test_a_damaged_cache_is_made_again(project, caplog):
-    project.videos(["x"])
-    project.cache_latents()
-    file = project.root / "cache" / project.caches()[0]
-    file.write_bytes(file.read_bytes()[:50])
-    with caplog.at_level(logging.WARNING, "omnicam"):
-        assert project.cache_latents(skip_existing=True) == 1
-    assert file.name in caplog.text
-    read_header(file)
-
-
-def test_only_our_own_outdated_caches_are_deleted_unless_asked(project, caplog):
-    project.videos([camera_caption(), camera_caption()]).cache_all()
-    cache = project.root / "cache"
-    kinds = ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera")
-    own = {cache / "v0_00005-005_0064x0048_wan.safetensors"}
-    own |= {cache / f"v0~0123abcd{kind}.safetensors" for kind in kinds}
-    foreign = {cache / f"gone{kind}.safetensors" for kind in kinds}
-    musubis = cache / "v1_00005-005_0064x0048_wan.safetensors"
-    others = {"notes.txt", "lora_wan.safetensors", "gone_0064x0048_hv.safetensors", "picture_0064x0048_wan.safetensors"}
-    for path in own:
-        suffix = next(kind for kind in kinds if path.stem.endswith(kind[-6:]))
-        shutil.copy(cache / f"v0{suffix}.safetensors", path)
-    for path in foreign:
-        path.write_bytes(b"x")
-    write_tensors(musubis, {"latents_2x6x8_bfloat16": torch.zeros(16, 2, 6, 8)}, {"architecture": "wan"})
-    foreign.add(musubis)
-    for name in others:
-        (cache / name).write_bytes(b"x")
-    whole = set(cache.iterdir())
-
-    def cache_all(**options):
-        project.cache_latents(skip_existing=True, **options)
-        project.cache_text(skip_existing=True, **options)
-        project.cache_cameras(skip_existing=True, **options)
-        return set(cache.iterdir())
-
-    assert cache_all(pruning="none") == whole
-    with caplog.at_level(logging.WARNING, "omnicam"):
-        assert cache_all() == whole - own
-    for path in foreign:
-        assert path.name in caplog.text
-    assert "--prune_foreign" in caplog.text
-    assert cache_all(pruning="foreign") == whole - own - foreign
-
-
-def test_folders_and_broken_links_named_like_caches_are_passed_over(project):
-    project.videos([camera_caption()]).cache_all()
-    cache = project.root / "cache"
-    for kind in ("_00000-005_0064x0048_wan", "_wan_te", "_wan_camera"):
-        (cache / f"folder{kind}.safetensors").mkdir()
-        (cache / f"link{kind}.safetensors").symlink_to(cache / "nowhere")
-    before = set(cache.iterdir())
-    for cache_kind in (project.cache_latents, project.cache_text, project.cache_cameras):
-        cache_kind(skip_existing=True, pruning="foreign")
-    assert set(cache.iterdir()) == before
-
-
-def test_a_cache_that_appears_or_changes_during_a_run_is_nobodys_to_prune(project):
-    project.videos(["x"])
-    project.cache_latents()
-    cache = project.root / "cache"
-    made = cache / project.caches()[0]
-    before, during = (cache / f"v0_{start:05d}-005_0064x0048_wan.safetensors" for start in (5, 6))
-    shutil.copy(made, before)
-
-    def encode(clips):
-        # what another run of other settings would do meanwhile
-        before.unlink()
-        shutil.copy(made, before)
-        shutil.copy(made, during)
-        return encode_latents(clips)
-
-    assert project.cache_latents(encode) == 1
-    assert before.exists() and during.exists()
-    project.cache_latents(skip_existing=True)
-    assert project.caches() == [made.name]
-
-
 def test_nan_from_an_encoder_is_refused_by_name(project):
     project.videos(["x"])
     with pytest.raises(ValueError, match=r"v0_00000-005_0064x0048_wan\.safetensors.*'latents'"):
@@ -324,48 +140,6 @@ def test_a_rate_other_than_the_stated_is_warned_of(project, caplog):
     with caplog.at_level(logging.WARNING, "omnicam"):
         plan_caching(project.groups, LatentCaching(), skip_existing=False)
     assert "1 of 1 videos" in caplog.text and "v0.mp4" in caplog.text
-
-
-def test_text_is_one_cache_per_item(project):
-    project.videos(["two words", "x"], entry="target_frames = [5]\nframe_extraction = 'chunk'", frames=12)
-    project.cache_text()
-    assert project.caches() == ["v0_wan_te.safetensors", "v1_wan_te.safetensors"]
-    assert read_cache(project.root / "cache" / "v0_wan_te.safetensors", ("t5",))[1]["t5"].shape == (2, 6)
-
-
-def test_equal_captions_are_encoded_once_and_the_longest_first(project):
-    project.videos(["a dog", "longer text", "a dog", "a cat", "a dog"])
-    seen = []
-
-    def encode(jobs):
-        seen.append([job.item.caption for job in jobs])
-        return encode_text(jobs)
-
-    assert project.cache_text(encode) == 5
-    assert seen == [["longer text"], ["a cat", "a dog"]]
-    tensors = [read_cache(project.root / "cache" / f"v{i}_wan_te.safetensors", ("t5",)) for i in (0, 2, 4)]
-    assert all(torch.equal(tensor["t5"], tensors[0][1]["t5"]) for _, tensor in tensors)
-    assert [header.metadata["source"] for header, _ in tensors] == ["v0.mp4", "v2.mp4", "v4.mp4"]
-
-
-def test_the_empty_caption_is_cached_where_captions_are_dropped(project):
-    project.videos(["a dog"])
-    project.cache_text()
-    assert project.caches() == ["v0_wan_te.safetensors"]
-    groups = [
-        replace(group, entry=entry, items=tuple(replace(item, entry=entry) for item in group.items))
-        for group in project.groups
-        for entry in [replace(group.entry, caption_dropout_rate=0.1)]
-    ]
-
-    def cache(groups):
-        return run_caching(plan_caching(groups, TextCaching({"t5": "t5 bf16"}), skip_existing=True), encode_text)
-
-    assert cache(groups) == 1 and cache(groups) == 0
-    header = read_header(project.root / "cache" / "~empty_wan_te.safetensors")
-    assert header.metadata["caption1"] == "" and "t5" in header.keys
-    cache(project.groups)
-    assert project.caches() == ["v0_wan_te.safetensors"], "it is ours, and wanted no more"
 
 
 def test_control_is_cached_beside_the_clip_and_known_by_its_content(project):
@@ -406,58 +180,3 @@ def test_the_crop_is_a_centred_part_of_the_source_with_the_clips_shape(source, t
     # and so is the crop's offset
     assert left + width / 2 == pytest.approx(0.5, abs=1 / target[0])
     assert top + height / 2 == pytest.approx(0.5, abs=1 / target[1])
-
-
-def test_cameras_are_compiled_on_the_videos_own_frames(project):
-    caption = camera_caption("right", end=1)
-    project.videos([caption], frames=9, fps=8)
-    project.cache_cameras()
-    header, track = read_camera(project.root / "cache" / "v0_wan_camera.safetensors")
-    expected = compile_moves(parse(caption), 9, 8.0)
-    torch.testing.assert_close(track.c2w, expected.c2w, rtol=0, atol=1e-6)
-    torch.testing.assert_close(track.times, torch.arange(9).double() / 8, rtol=0, atol=1e-6)
-    assert header.metadata["source"] == "caption" and header.metadata["caption"] == caption
-    # 60 degrees across a picture of 64 x 48
-    assert track.intrinsics[0].tolist() == pytest.approx([0.8660254, 0.8660254 * 64 / 48, 0.5, 0.5], abs=1e-6)
-
-
-def test_a_camera_file_goes_before_the_caption(project):
-    track = compile_moves(parse(camera_caption("up")), 9, 16.0)
-    track.save(project.root / "up.safetensors")
-    make_video(project.root / "videos" / "v0.mp4")
-    project.videos([])
-    project.write(
-        project.toml.read_text(),
-        {"video_path": "videos/v0.mp4", "caption": camera_caption("down"), "camera_file": "up.safetensors"},
-    )
-    project.cache_cameras()
-    header, cached = read_camera(project.root / "cache" / "v0_wan_camera.safetensors")
-    torch.testing.assert_close(cached.c2w, track.c2w, rtol=0, atol=1e-5)
-    assert header.metadata["source"] == "file"
-
-
-def test_captions_without_a_camera_are_named_together(project):
-    project.videos(["a room", camera_caption(), "a dog"])
-    with pytest.raises(ValueError) as error:
-        project.cache_cameras()
-    for word in ("2 of 3", "v0.mp4", "v2.mp4", "line 1", "<starttime>", "camera_file"):
-        assert word in str(error.value)
-    assert "v1.mp4" not in str(error.value)
-
-
-def test_wrong_tags_are_named_with_their_item(project):
-    project.videos([camera_caption("sideways"), camera_caption()])
-    with pytest.raises(ValueError) as error:
-        project.cache_cameras()
-    for word in ("1 of 2", "v0.mp4", "sideways", "segment 1"):
-        assert word in str(error.value)
-
-
-def test_moves_into_the_subject_name_the_item(project):
-    project.videos([camera_caption("forward", end=30)], frames=100, fps=16)
-    project.write(
-        project.toml.read_text(),
-        {"video_path": "videos/v0.mp4", "caption": camera_caption().replace("high", "9")},
-    )
-    with pytest.raises(ValueError, match=r"v0\.mp4.*subject"):
-        project.cache_cameras()

@@ -143,9 +143,10 @@ def test_a_second_run_opens_no_medium_and_is_quick(many, monkeypatch):
     for name in ("av.open", "PIL.Image.open", "dataset.kinds.probe_item", "dataset.kinds.decode"):
         monkeypatch.setattr(name, refuse)
     seconds = []
-    for _ in range(3):
-        begin = time.monotonic()
+    for _ in range(5):
+        # of this process alone: other programs may keep the machine busy
+        begin = time.process_time()
         caching_child.cache_all(many.toml, 0, 1)
-        seconds.append(time.monotonic() - begin)
-    # three kinds of cache; the machine may be busy with other things
-    assert min(seconds) < 3 * 2 * CLIPS / 1000
+        seconds.append(time.process_time() - begin)
+    # three kinds of cache, each in one second of one core per 1,000 items
+    assert min(seconds) < 3 * CLIPS / 1000

@@ -353,3 +353,10 @@ def test_nothing_is_logged_when_all_is_well(project, caplog):
     with caplog.at_level(logging.WARNING, "omnicam"):
         project.training_set(I2V)
     assert caplog.text == ""
+
+
+def test_repeats_that_no_epoch_could_hold_are_refused_before_they_are_counted_out(project):
+    project.videos([camera_caption()] * 2, extra="num_repeats = 1000000000").cache_all()
+    with pytest.raises(ValueError, match=r"number 1: num_repeats = 1000000000 makes an epoch of 2,000,000,000 clips"):
+        project.training_set()
+    assert len(project.write(project.toml.read_text().replace("1000000000", "2500000")).training_set()) == 5_000_000

@@ -42,6 +42,11 @@ def lines(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def listing(folder: Path, records: list[dict[str, str]], name: str = "metadata.jsonl") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
+
+
 def loaded(folder: Path) -> list[MediaItem]:
     """The items of the folder's dataset.toml, as the cache scripts see them."""
     return [item for group in load_items(load_config(folder / "dataset.toml")) for item in group.items]

@@ -28,7 +28,7 @@ def test_the_network_alone_is_measured_part_by_part(tmp_path):
 
 def test_the_whole_chain_is_measured_whatever_comes_of_random_points(tmp_path):
     pytest.importorskip("Dust3rP.lifting")
-    found = measure(tmp_path)
+    found = measure(tmp_path, "--size", "128", "512")
     assert found["part"] == "all" and found["outcome"].startswith(("a trajectory of confidence", "texture: "))
     assert found["pairs"] >= 2 and found["seconds"]["align"] > 0
 

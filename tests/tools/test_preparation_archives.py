@@ -141,7 +141,7 @@ def test_room_is_checked_before(tmp_path, monkeypatch):
     found = find_archives(tmp_path / "in")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 73002))
-    with pytest.raises(OSError, match=r"0\.00 GB are free, and unpacking needs"):
+    with pytest.raises(OSError, match=r"73\.0 kB are free, and unpacking needs 73\.0 kB"):
         check_space(found, tmp_path / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 73003))
     check_space(found, tmp_path / "out")

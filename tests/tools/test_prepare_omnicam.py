@@ -1,7 +1,6 @@
 """The OmniCam sets, from folders such as their repositories may hold; no network is used."""
 
 import inspect
-import json
 import os
 import shutil
 import subprocess
@@ -19,18 +18,22 @@ from common import cli
 from dataset.cameras import check_cameras
 from dataset.config import load_config
 from dataset.sources import load_items
-from tests.tools.preparation_sets import TAGS, assert_same_path, grey_video, lines, loaded, moving_track, snapshot
+from tests.tools.preparation_sets import (
+    TAGS,
+    assert_same_path,
+    grey_video,
+    lines,
+    listing,
+    loaded,
+    moving_track,
+    snapshot,
+)
 from tests.tools.test_preparation_archives import split, tar
 from tools.prepare_omnicam import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SEP, UNI = "OmniCam-Sep-1-OpenSoraPlan", "OmniCam-Uni-4-RealCam"
 CLAUSE = "Caption: The camera moves according to the #trajectory:{/home/me/OmniCam-Uni-4-RealCam/raw/%s.safetensors}."
-
-
-def listing(folder: Path, records: list[dict[str, str]], name: str = "metadata.jsonl") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
 
 
 @pytest.fixture
@@ -215,7 +218,7 @@ def test_no_download_without_room_or_without_the_package(tmp_path, sep, monkeypa
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100))
     words = [SEP, "--download", "--output_dir", str(tmp_path / "data")]
-    with pytest.raises(OSError, match="GB are free, and"):
+    with pytest.raises(OSError, match="kB are free, and what is to come of"):
         main(words)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match="pip install huggingface_hub"):

@@ -122,6 +122,6 @@ def test_nothing_usable_is_an_error_and_leaves_the_earlier_list(tmp_path, source
     prepare(source, tmp_path / "out")
     listed = (tmp_path / "out" / "metadata.jsonl").read_bytes()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="with 0 videos: nothing of it could be used; check the path"):
+    with pytest.raises(ValueError, match=r"with 0 videos: nothing of it could be used\. Expected videos"):
         prepare(tmp_path / "empty", tmp_path / "out")
     assert (tmp_path / "out" / "metadata.jsonl").read_bytes() == listed

@@ -46,6 +46,13 @@ def toy(monkeypatch):
     monkeypatch.setattr(dit_stage, "SHOWN", 1)
 
 
+def random_clips(device: str = "cpu") -> EncodedClips:
+    """Two clips of noise of five frames, whose cameras stand still."""
+    noise = ((16, 2, 4, 6), (20, 2, 4, 6), (8, 128), (50, 128))
+    cameras = torch.eye(4).repeat(2, 5, 1, 1), torch.tensor([0.8, 1.2, 0.5, 0.5]).repeat(2, 5, 1)
+    return EncodedClips(*(tensor.to(device) for tensor in (*(torch.randn(2, *shape) for shape in noise), *cameras)))
+
+
 def train(folder: Path, part: str, *options: str) -> None:
     small = ["--batch_size", "2", "--render_batch", "2", "--ring", "4", "--render_every", "1", "--crop", "16"]
     where = ["--output_dir", str(folder), "--state_dir", str(folder / "state"), "--workers", "0", "--device", "cpu"]
@@ -132,12 +139,8 @@ def test_clips_without_their_camera_do_not_depend_on_it(monkeypatch):
     for layer in dit.adapter.output_layers():
         torch.nn.init.normal_(layer.weight, std=0.2)
     chosen = choose_parameters(dit, "all")
-    pose = torch.eye(4).repeat(2, 5, 1, 1)
-    clips = EncodedClips(
-        *(torch.randn(2, 16, 2, 4, 6), torch.randn(2, 20, 2, 4, 6), torch.randn(2, 8, 128), torch.randn(2, 50, 128)),
-        *(pose, torch.tensor([0.8, 1.2, 0.5, 0.5]).repeat(2, 5, 1)),
-    )
-    moved = dataclasses.replace(clips, c2w=pose.clone())
+    clips = random_clips()
+    moved = dataclasses.replace(clips, c2w=clips.c2w.clone())
     moved.c2w[:, 1:, 0, 3] = 0.5
 
     def loss(given: EncodedClips, dropout: float) -> float:
@@ -184,3 +187,38 @@ def test_the_benchmark_of_training_measures_every_part(folder, caplog):
     assert set(found["step_ms"]) == {"2", "4"} and all(part["step"] > 0 for part in found["step_ms"].values())
     refill = found["refill_ms"]
     assert 0 < refill["of which text"] <= refill["encode"] and refill["whole"] > 0
+
+
+@pytest.mark.gpu
+def test_a_graph_makes_the_steps_that_single_launches_make(folder):
+    if not torch.cuda.is_available():
+        pytest.skip("no accelerator on this machine")
+    losses = []
+    for graph in ([], ["--graph"]):
+        options = ["--output_dir", str(folder), "--steps", "1", "--workers", "0", "--device", "cuda", *graph]
+        args = train_tiny_model.build_parser().parse_args(["--stage", "dit", *options])
+        run = dit_stage.make_run(args, torch.device("cuda"))
+        torch.manual_seed(0)
+        clips = random_clips("cuda")
+        losses.append(
+            [
+                float(run.train_step(clips, clips.camera(), torch.Generator().manual_seed(step), 1e-3 * (step + 1)))
+                for step in range(8)
+            ]
+        )
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][-1] != losses[0][0]
+
+
+def test_a_graph_needs_a_gpu_and_one_process(folder):
+    with pytest.raises(ValueError, match=r"--graph.*one NVIDIA GPU"):
+        train(folder, "dit", "--steps", "1", "--graph")
+
+
+def test_a_continued_vae_keeps_its_latents(folder):
+    train(folder, "vae", "--steps", "2")
+    before = read_tensors(folder / "vae.safetensors")
+    train(folder, "vae", "--steps", "2", "--continue_weights")
+    after = read_tensors(folder / "vae.safetensors")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and all(key.startswith(("decoder.", "conv2.")) for key in changed)

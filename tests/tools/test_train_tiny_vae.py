@@ -8,7 +8,15 @@ from common.media import read_image, write_video
 from common.weights import read_metadata, read_tensors
 from tools import train_tiny_vae
 from tools.tiny_model.vae_clips import Clips
-from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr, reconstruct
+from tools.tiny_model.vae_training import (
+    LEAST_VISIBLE,
+    Run,
+    fold_normalisation,
+    latent_statistics,
+    psnr,
+    reconstruct,
+    visibility,
+)
 from wan.config import WAN_CONFIGS
 from wan.loading import load_vae
 from wan.vae import WanVAE
@@ -108,6 +116,20 @@ def test_folding_the_normalisation_is_exact():
         assert torch.allclose(folded, (latent - mean.view(per_channel)) / std.view(per_channel), atol=1e-12)
         assert torch.allclose(folded_variance, log_variance - 2 * std.log().view(per_channel), atol=1e-12)
         assert torch.allclose(vae.decode(folded), output, atol=1e-12)
+
+
+def test_channels_are_as_visible_as_they_change_the_picture():
+    vae = fresh_run().vae
+    videos = [torch.from_numpy(moving_picture(seed)[:5]).permute(3, 0, 1, 2) / 127.5 - 1 for seed in (0, 1)]
+    with torch.no_grad():
+        vae.conv2.weight[:, 5] = 0.0
+    visible = visibility(vae, videos)
+    assert visible[5] == pytest.approx(LEAST_VISIBLE) and visible[:3].mean() > 2 * visible[6:].mean()
+    with torch.no_grad():
+        vae.conv2.weight[:, 5] = vae.conv2.weight[:, 0]
+    assert visibility(vae, videos)[5] > LEAST_VISIBLE
+    visible[5] = 0.0
+    assert visible.square().mean() == pytest.approx(1.0, abs=0.01)
 
 
 def test_the_divergence_is_that_of_a_normal():

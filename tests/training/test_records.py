@@ -1,11 +1,16 @@
 """The table of losses, state folders, and the wait of Ctrl-C for the end of a step."""
 
+import json
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from training.gradients import average_gradients, clip_gradients
@@ -95,6 +100,40 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "s" / "training_state.json").write_text("{}")
     with pytest.raises(ValueError, match=r"training_state\.json"):
         read_counters(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("edited", "told"),
+    [
+        ({"epoch": -1}, "epoch is -1"),
+        ({"step": 5.5}, r"step is 5\.5"),
+        ({"step": "5"}, "step is '5'"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"position": 8}, "position 8 of an epoch of 8 batches"),
+        ({"batches": 0, "position": 1}, "position 1 of an epoch of 0 batches"),
+        ({"epoch": 5}, "5 steps in 5 epochs and 2 batches"),
+        ({"format": "2"}, "another format"),
+    ],
+)
+def test_counters_that_no_run_has_counted_are_refused(tmp_path: Path, edited: dict[str, object], told: str) -> None:
+    save_state(tmp_path / "s", stateful(0), Counters(seed=3, batches=8, step=5, epoch=1, position=2))
+    file = tmp_path / "s" / "training_state.json"
+    text = json.dumps({**json.loads(file.read_text()), **edited})
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"training_state\.json: .*{told}.*expected a state"):
+        read_counters(tmp_path / "s")
+
+
+@settings(max_examples=25)
+@given(batches=st.integers(1, 9), stride=st.integers(1, 4), steps=st.integers(0, 30))
+def test_counters_of_any_run_are_taken(batches: int, stride: int, steps: int) -> None:
+    counters = Counters(seed=0, batches=batches)
+    for _ in range(steps):
+        counters.advance(min(stride, batches - counters.position))
+    with TemporaryDirectory() as folder:
+        Path(folder, "training_state.json").write_text(json.dumps({"format": "1", **asdict(counters)}))
+        assert read_counters(folder) == counters
 
 
 def test_counters_roll_over() -> None:

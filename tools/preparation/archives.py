@@ -10,17 +10,16 @@ import io
 import json
 import lzma
 import re
-import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from common.files import atomic_path
+from common.files import atomic_path, require_room
 from common.logs import get_logger
 from common.progress import byte_progress
 
@@ -38,6 +37,7 @@ _FOREIGN = {
 """Archives that Python cannot read, with what unpacks them or makes them readable."""
 _MARKERS = ".unpacked"
 _CHUNK = 1 << 20
+_SHOWN_KINDS = 8
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
@@ -104,6 +104,16 @@ def visible_files(folder: Path) -> list[Path]:
     return [path for path in hidden if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
+def summary_of(folders: Iterable[Path]) -> str:
+    """What lies below folders, for a message: how many files of which ending, the most first, with a path of each."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for path in visible_files(folder):
+            found.setdefault(path.suffix.lower() or "without ending", []).append(path.relative_to(folder).as_posix())
+    most = sorted(found.items(), key=lambda item: -len(item[1]))[:_SHOWN_KINDS]
+    return ", ".join(f"{len(paths)} {ending} ({paths[0]})" for ending, paths in most) or "nothing"
+
+
 def _archive(key: str, parts: dict[str, Path], kind: str) -> Archive:
     labels = sorted(parts)
     if labels != [""]:
@@ -131,10 +141,7 @@ def check_space(archives: Sequence[Archive], folder: Path) -> None:
             cannot be counted quickly, at least its own size is taken).
     """
     needed = sum(_missing_bytes(archive, folder / archive.name) for archive in archives)
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise OSError(f"{folder}: {free / 1e9:.2f} GB are free, and unpacking needs {needed / 1e9:.2f} GB or more")
+    require_room(folder, needed, "unpacking")
 
 
 def _missing_bytes(archive: Archive, folder: Path) -> int:

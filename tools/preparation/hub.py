@@ -5,10 +5,10 @@
 """
 
 import importlib
-import shutil
 from pathlib import Path
 from typing import Any
 
+from common.files import require_room
 from common.logs import get_logger
 
 logger = get_logger("prepare")
@@ -38,9 +38,7 @@ def fetch(repo: str, folder: Path, dry_run: bool) -> None:
     if dry_run:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if missing > free:
-        raise OSError(f"{folder}: {free / 1e9:.2f} GB are free, and {missing / 1e9:.2f} GB of {repo} are to come")
+    require_room(folder, missing, f"what is to come of {repo}")
     try:
         hub.snapshot_download(repo, repo_type="dataset", local_dir=folder)
     except _errors(hub) as error:

@@ -11,7 +11,6 @@ too. Scripts that lie beside the data are not run and not copied.
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
@@ -24,14 +23,13 @@ from camera.language import has_camera, parse
 from common.files import atomic_path
 from common.media import VIDEO_EXTENSIONS, VideoInfo, probe_video
 from dataset.fingerprint import file_fingerprint, text_fingerprint
-from tools.preparation.archives import visible_files
+from tools.preparation.archives import summary_of, visible_files
 from tools.preparation.cameras import check_pose_count, is_done, save_camera
 from tools.preparation.captions import Captioned, read_listing, read_text_file
 from tools.preparation.options import Common
 from tools.preparation.output import METADATA, WITHOUT_CAMERA, Prepared
 
 _LISTS = (".jsonl", ".json", ".csv")
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def list_captions(found: Found) -> list[Captioned]:
     if not lines:
         raise ValueError(
             f"{' and '.join(map(str, found.roots))}: expected videos, and {METADATA} with video_path and caption, "
-            f"another {', '.join(_LISTS)}, or a .txt beside each video; found {_summary(found)}"
+            f"another {', '.join(_LISTS)}, or a .txt beside each video; found {summary_of(found.roots)}"
         )
     return list({(line.video, line.caption): line for line in lines}.values())
 
@@ -194,8 +192,3 @@ def _common_end(path: tuple[str, ...], written: tuple[str, ...]) -> int:
     length = min(len(path), len(written))
     pairs = zip(path[::-1][:length], written[::-1][:length], strict=True)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _summary(found: Found) -> str:
-    kinds = Counter(path.suffix.lower() or "without suffix" for paths in found.files.values() for path in paths)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_SHOWN)) or "nothing"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.arguments import check_ranges, make_parser, named
-from tools.preparation.archives import unpack_all
+from tools.preparation.archives import find_archives, summary_of, unpack_all
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ def source_roots(args: argparse.Namespace, common: Common) -> list[Path]:
     if args.source is not None:
         return [require_folder(args.source, "DIR")]
     folder = require_folder(args.archives, "--archives")
+    if not find_archives(folder):
+        raise ValueError(f"--archives {folder}: expected .tar, .tar.gz or .zip files, found {summary_of([folder])}")
     return unpack_all(folder, common.folder / "unpacked", common.dry_run)
 
 

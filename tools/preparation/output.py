@@ -20,6 +20,7 @@ from common.files import atomic_path
 from common.logs import get_logger
 from common.progress import progress
 from tools.demo_folder import DATASET_FILE, block, write_lines
+from tools.preparation.archives import summary_of
 from tools.preparation.options import Common
 
 logger = get_logger("prepare")
@@ -34,6 +35,16 @@ _HEAD = """\
 # Relative paths are looked up from the current directory first, then from this file's folder.
 
 """
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What a tool looked for, and where; for the message when there is nothing of it."""
+
+    expected: str
+    """The layout."""
+    folders: Sequence[Path]
+    """That were looked through."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +102,33 @@ def prepare_each(
     return outcome
 
 
-def finish(outcome: Outcome, common: Common, found: str) -> int:
+def finish(outcome: Outcome, common: Common, found: str, sought: Sought) -> int:
     """Write the lists and dataset.toml, tell the counts, and print the next commands.
 
     Args:
         outcome: of `prepare_each`.
         common: of the tool.
-        found: what was looked through, for the message when nothing could be used.
+        found: what was looked through, and how many entries it had.
+        sought: what was expected there.
 
     Returns:
         0, an exit code.
 
     Raises:
-        ValueError: nothing could be used; earlier lists are left as they are.
+        ValueError: nothing could be used; says what was expected and what is there. Earlier lists are left as they are.
     """
     _tell_left_out(outcome, common)
     if common.dry_run and not outcome.prepared and not outcome.left_out:
         logger.info(f"{found}: nothing is there yet that could be prepared")
         return 0
     if not outcome.prepared:
-        where = "" if common.dry_run else f"; the reasons are in {common.folder / LEFT_OUT}"
-        if not outcome.left_out:
-            where = "; check the path, and in tools/README.md what is looked for"
-        raise ValueError(f"{found}: nothing of it could be used{where}")
+        listed = outcome.left_out and not common.dry_run
+        reasons = f"; the reasons are in {common.folder / LEFT_OUT}" if listed else ""
+        places = " and ".join(map(str, sought.folders)) or "what was unpacked"
+        raise ValueError(
+            f"{found}: nothing of it could be used{reasons}. Expected {sought.expected}; found below {places}: "
+            f"{summary_of(sought.folders)}. If the set is packed in another way, arrange it so (tools/README.md)"
+        )
     kept = sum(each.kept for each in outcome.prepared)
     ready = [each for each in outcome.prepared if each.jsonl != WITHOUT_CAMERA]
     logger.info(

@@ -5,6 +5,7 @@ listed by the set that they come from. How the videos are packed on the hub coul
 clip is looked for below each folder that is given or unpacked, and what is missing is told by its path.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,6 +59,13 @@ def source_of(video_path: str) -> str:
     """The set that a clip comes from: the first folder of its path that is not called videos."""
     folders = [part for part in PurePosixPath(video_path).parent.parts if part != _VIDEOS]
     return folders[0] if folders else _VIDEOS
+
+
+def example_path(entries: Sequence[tuple[int, Any]]) -> str:
+    """Where a clip's video should lie, for a message."""
+    paths = (record.get("video_path") for _, record in entries if isinstance(record, dict))
+    named = next((path for path in paths if isinstance(path, str)), None)
+    return "at their video_path" if named is None else f"such as {named}"
 
 
 def clip_name(entry: tuple[int, Any]) -> str:

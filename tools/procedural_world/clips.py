@@ -17,7 +17,7 @@ from tools.procedural_world.moves import main_kind, sample_moves
 from tools.procedural_world.raycaster import cast, render
 from tools.procedural_world.rooms import World, build_world
 
-WORLD_VERSION = "2"
+WORLD_VERSION = "3"
 """Changes whenever the same seed gives another clip; part of every clip's fingerprint."""
 HFOV_RANGE_DEG = (52.0, 76.0)
 _SEEN_SHARE = 0.004

@@ -73,19 +73,19 @@ def wall_texture(rng: random.Random) -> Texture:
     """A pale pattern of low contrast with wide cells."""
     first, second = _two_colors(rng, _PASTEL, _LIGHT)
     pattern = rng.choice(("striped", "striped", "checkered", "tiled", "marbled", "mosaic"))
-    return _texture(rng, pattern, (first, second), rng.uniform(0.26, 0.42), rng.uniform(0.25, 0.45), VERTICAL_STRIPES)
+    return _texture(rng, pattern, (first, second), rng.uniform(0.5, 0.8), rng.uniform(0.25, 0.45), VERTICAL_STRIPES)
 
 
 def floor_texture(rng: random.Random) -> Texture:
     """Planks, tiles or a chequerboard, darker than the walls."""
     first, second = _two_colors(rng, _FLOOR, _LIGHT)
     pattern = rng.choice(("checkered", "tiled", "striped", "mosaic"))
-    return _texture(rng, pattern, (first, second), rng.uniform(0.24, 0.38), rng.uniform(0.25, 0.45), PLANKS)
+    return _texture(rng, pattern, (first, second), rng.uniform(0.45, 0.75), rng.uniform(0.25, 0.45), PLANKS)
 
 
 def ceiling_texture(rng: random.Random) -> Texture:
     """Light and cloudy, with something in it to track."""
-    return _texture(rng, "marbled", rng.choice((("white", "light grey"), ("cream", "white"))), 0.4, 0.2, PLANKS)
+    return _texture(rng, "marbled", rng.choice((("white", "light grey"), ("cream", "white"))), 0.6, 0.25, PLANKS)
 
 
 def thing_texture(rng: random.Random, width: float, taken: Sequence[str] = ()) -> Texture:
@@ -103,7 +103,7 @@ def pedestal_texture(rng: random.Random, height: float) -> Texture:
 
 
 def _cell(rng: random.Random, width: float) -> float:
-    return min(max(width / rng.uniform(2.5, 4.0), 0.05), 0.15)
+    return min(max(width / rng.uniform(1.4, 2.4), 0.1), 0.3)
 
 
 def _two_colors(rng: random.Random, first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:

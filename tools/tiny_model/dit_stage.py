@@ -66,9 +66,14 @@ def make_run(args: argparse.Namespace, device: torch.device) -> DiTRun:
     if args.compile:
         for block in dit.blocks:
             block.compile()
-    optimizer = make_adamw(parameters, args.learning_rate, device)
     accelerator = Accelerator(cpu=device.type == "cpu")
-    return DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed, accelerator)
+    if args.graph and (device.type != "cuda" or accelerator.num_processes > 1):
+        raise ValueError("--graph is for one process on one NVIDIA GPU; leave it out")
+    optimizer = make_adamw(parameters, args.learning_rate, device, capturable=args.graph)
+    run = DiTRun(dit, parameters, optimizer, TASK.flow_shift, args.seed, accelerator)
+    if args.graph:
+        run.use_graph()
+    return run
 
 
 def load_encoders(folder: Path, device: torch.device) -> Encoders:

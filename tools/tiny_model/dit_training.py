@@ -12,6 +12,7 @@ from camera.network_input import CameraInput
 from common.files import atomic_path
 from sampling.solvers import apply_flow_shift
 from tools.tiny_model.dit_data import EncodedClips
+from tools.tiny_model.graphed import GraphedStep
 from training.flow_matching import noisy_latents, timesteps_of, velocity_loss, velocity_target
 from training.gradients import average_gradients
 from wan.model import WanModel
@@ -35,13 +36,16 @@ def choose_parameters(dit: WanModel, parts: str) -> list[nn.Parameter]:
     return [parameter for parameter in dit.parameters() if parameter.requires_grad]
 
 
-def make_adamw(parameters: list[nn.Parameter], learning_rate: float, device: torch.device) -> torch.optim.AdamW:
-    """AdamW; matrices decay, biases, norms and modulations do not."""
+def make_adamw(
+    parameters: list[nn.Parameter], learning_rate: float, device: torch.device, capturable: bool = False
+) -> torch.optim.AdamW:
+    """AdamW; matrices decay, biases, norms and modulations do not. `capturable` in a CUDA graph, on a GPU."""
     matrices = [parameter for parameter in parameters if parameter.ndim > 1 and parameter.shape[0] > 1]
     known = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in known]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=device.type == "cuda")
+    rate = torch.tensor(learning_rate, device=device) if capturable else learning_rate
+    return torch.optim.AdamW(groups, lr=rate, betas=BETAS, fused=device.type == "cuda", capturable=capturable)
 
 
 @dataclass
@@ -60,6 +64,7 @@ class DiTRun:
     step: int = 0
     average: list[Tensor] = field(default_factory=list)
     """Running average of the parameters."""
+    graphed: GraphedStep | None = None
 
     def __post_init__(self) -> None:
         self.average = [parameter.detach().clone() for parameter in self.parameters]
@@ -72,31 +77,42 @@ class DiTRun:
         # one generator on the device, set from the one on the CPU: the noise is too large to travel every step
         on_device = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         uniform = torch.rand(len(clips.latents), generator=on_device, device=device)
-        sigmas = apply_flow_shift(uniform, self.flow_shift)
-        noise = torch.randn(clips.latents.shape, generator=on_device, device=device)
-        kept = (torch.rand(len(clips.latents), generator=on_device, device=device) >= CAMERA_DROPOUT).float()
+        inputs = {**vars(clips), **camera._asdict(), "sigmas": apply_flow_shift(uniform, self.flow_shift)}
+        inputs["noise"] = torch.randn(clips.latents.shape, generator=on_device, device=device)
+        dropout = torch.rand(len(clips.latents), generator=on_device, device=device)
+        inputs["kept"] = (dropout >= CAMERA_DROPOUT).float()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"].fill_(learning_rate) if isinstance(group["lr"], Tensor) else learning_rate
+        loss = (self._update if self.graphed is None else self.graphed)(inputs)
+        self.step += 1
+        self._follow()
+        return loss
+
+    def use_graph(self) -> None:
+        """Run the next steps as a CUDA graph; the optimizer must be `capturable`, and all batches of one size."""
+        assert self.accelerator.num_processes == 1
+        self.graphed = GraphedStep(self._update)
+
+    def _update(self, inputs: dict[str, Tensor]) -> Tensor:
+        latents, noise, sigmas = inputs["latents"], inputs["noise"], inputs["sigmas"]
         with_camera = self.dit.adapter is not None
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=latents.is_cuda):
             velocity = self.dit(
-                noisy_latents(clips.latents, noise, sigmas),
+                noisy_latents(latents, noise, sigmas),
                 timesteps_of(sigmas),
-                clips.context,
-                clips.clip_features,
-                clips.condition.float(),
-                camera if with_camera else None,
-                kept if with_camera else None,
+                inputs["context"],
+                inputs["clip_features"],
+                inputs["condition"].float(),
+                CameraInput(*(inputs[name] for name in CameraInput._fields)) if with_camera else None,
+                inputs["kept"] if with_camera else None,
             )
-        loss = velocity_loss(velocity, velocity_target(clips.latents, noise))
+        loss = velocity_loss(velocity, velocity_target(latents, noise))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.accelerator.num_processes > 1:
             average_gradients(self.parameters, self.accelerator, self.accelerator.num_processes)
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
         self.optimizer.step()
-        self.step += 1
-        self._follow()
         # a clone: the detached loss would keep the whole graph's storage alive in a list
         return loss.detach().clone()
 

@@ -13,7 +13,8 @@ from common.progress import progress
 from common.weights import write_tensors
 from tools.tiny_model.results import half, strip, to_video, write_losses
 from tools.tiny_model.stage import HELD_OUT_SEED, TASK, schedule, story, stream
-from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr
+from tools.tiny_model.vae_training import Run, fold_normalisation, latent_statistics, psnr, visibility
+from wan.loading import load_vae
 from wan.vae import WanVAE
 from wan.vae_initialise import initialise_vae
 
@@ -23,16 +24,19 @@ _KEPT_RENDERS = 16
 _GREY_SHARE = 0.1
 """Share of the pieces that are a first frame and then grey, as an image condition is."""
 _PIECE_FRAMES = 17
+_JUDGED = 8
+"""Held-out clips that say how visible each latent channel is."""
 _FIRST_STEPS = 5
 """Steps that may be spent on compiling; the clock starts after them."""
 
 
 def train_vae(args: argparse.Namespace, device: torch.device) -> None:
-    """Train, then write vae.safetensors, the loss curve and reconstructions of held-out clips."""
-    vae = WanVAE(TASK.vae)
-    initialise_vae(vae, args.seed)
-    vae = vae.to(device).channels_last()
-    run = Run(vae, torch.optim.AdamW(vae.parameters(), lr=args.learning_rate, betas=(0.9, 0.99)))
+    """Train, then write vae.safetensors, the loss curve and reconstructions of held-out clips.
+
+    With --continue_weights only the decoder trains on, so that the latents, and a DiT that knows them, stay valid.
+    """
+    run = Run.start(_vae(args, device), args.learning_rate, args.continue_weights)
+    vae = run.vae
     if args.compile:
         vae.encoder.compile()
         vae.decoder.compile()
@@ -52,6 +56,15 @@ def train_vae(args: argparse.Namespace, device: torch.device) -> None:
                 plan.restart_clock()
     clips.close()
     _finish(args, run, torch.stack(losses).tolist())
+
+
+def _vae(args: argparse.Namespace, device: torch.device) -> WanVAE:
+    if args.continue_weights:
+        path = Path(args.output_dir) / "vae.safetensors"
+        return load_vae(path, TASK.vae, device=device, dtype=torch.float32).channels_last()
+    vae = WanVAE(TASK.vae)
+    initialise_vae(vae, args.seed)
+    return vae.to(device).channels_last()
 
 
 def _pieces(videos: Tensor, rng: np.random.Generator, count: int, crop: int) -> Tensor:
@@ -77,8 +90,11 @@ def _pieces(videos: Tensor, rng: np.random.Generator, count: int, crop: int) -> 
 def _finish(args: argparse.Namespace, run: Run, losses: list[float]) -> None:
     run.use_average()
     held_out = to_video(stream(args, run.average[0].device, HELD_OUT_SEED).take().frames)
-    mean, std = latent_statistics(run.vae, list(held_out))
-    fold_normalisation(run.vae, mean.to(held_out.device), std.to(held_out.device))
+    if not args.continue_weights:
+        mean, std = latent_statistics(run.vae, list(held_out))
+        fold_normalisation(run.vae, mean.to(held_out.device), std.to(held_out.device))
+        visible = visibility(run.vae, list(held_out[:_JUDGED])).to(held_out.device)
+        fold_normalisation(run.vae, torch.zeros_like(visible), 1.0 / visible)
     measured = [psnr(run.vae, video) for video in held_out]
     quality = sum(value for value, _ in measured) / len(measured)
     pairs = zip(held_out[:4], (output for _, output in measured[:4]), strict=True)

@@ -15,6 +15,8 @@ EMA_DECAY = 0.998
 WARMUP_STEPS = 20
 MIN_STD = 0.01
 """Least standard deviation a latent channel is divided by: a silent channel stays silent."""
+LEAST_VISIBLE = 0.05
+"""Least share of its standard deviation that a channel keeps."""
 
 
 def reconstruct(vae: WanVAE, video: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -56,6 +58,16 @@ class Run:
 
     def __post_init__(self) -> None:
         self.average = [parameter.detach().clone() for parameter in self.vae.parameters()]
+
+    @classmethod
+    def start(cls, vae: WanVAE, learning_rate: float, decoder_only: bool = False) -> "Run":
+        """A run with AdamW; `decoder_only` leaves everything up to the latent as it is."""
+        vae.requires_grad_(True)
+        if decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.conv1.requires_grad_(False)
+        parameters = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+        return cls(vae, torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99)))
 
     def train_step(self, video: Tensor, learning_rate: float, generator: torch.Generator, amp: bool) -> Tensor:
         """One optimizer step on a batch [B, 3, F, H, W]; the loss, detached."""
@@ -140,6 +152,29 @@ def latent_statistics(vae: WanVAE, videos: list[Tensor]) -> tuple[Tensor, Tensor
     latents = [vae.encode(video[None])[0].flatten(1) for video in videos]
     pooled = torch.cat(latents, dim=1).double()
     return pooled.mean(1).float(), pooled.std(1).float().clamp_min(MIN_STD)
+
+
+@torch.no_grad()
+def visibility(vae: WanVAE, videos: list[Tensor]) -> Tensor:
+    """How much of the picture each latent channel carries: [z_dim], root mean square 1.
+
+    The measure is how far the reconstruction moves when a channel is set to 0. Scaled by it, a step of one size in the
+    latent costs about as much in the picture whatever channel it is in, so that a diffusion model does not spend itself
+    on channels of hardly visible detail.
+
+    Args:
+        vae: its latent normalised to mean 0 and standard deviation 1.
+        videos: [3, F, H, W] in [-1, 1].
+    """
+    seen = torch.zeros(vae.config.z_dim, dtype=torch.float64)
+    for video in videos:
+        latent = vae.encode(video[None])
+        whole = vae.decode(latent).float()
+        for channel in range(len(seen)):
+            without = latent.clone()
+            without[:, channel] = 0.0
+            seen[channel] += float((vae.decode(without).float() - whole).square().mean())
+    return (seen / seen.mean()).sqrt().float().clamp_min(LEAST_VISIBLE)
 
 
 @torch.no_grad()
