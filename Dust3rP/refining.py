@@ -13,7 +13,7 @@ import numpy as np
 LOSS_PX = (1.0, 0.5, 0.25, 0.12, 0.06)
 """Widths of Cauchy's loss, one adjustment after the other ..."""
 _FIXED = 2
-"""With so many of them the focal length is held: long enough to settle, and too short to drop what speaks against it."""
+"""So many of them are with the focal length held: enough to settle, too few to drop what speaks against it."""
 _NARROWEST = 0.5
 """... but none below this share of the median error, which in filmed pictures is noise."""
 _TRIM = 2.5
