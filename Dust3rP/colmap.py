@@ -33,6 +33,7 @@ _KEYFRAME_MOTION = 0.02
 _LEAST_REGISTERED = 0.5
 _LEAST_AGREEING = 12
 _GOOD_ANGLE_DEG, _GOOD_POINTS, _GOOD_ERROR_PX, _GOOD_LENGTH = 5.0, 60, 1.0, 5
+_GOOD_SIDE = 320
 _POINT_ERROR_PX = 1.0
 
 
@@ -194,12 +195,13 @@ def _answer(video: VideoFrames, scene: Scene, posed: _Posed, chosen: Sequence[in
     lens = torch.tensor(scene.lens, dtype=torch.float64).expand(len(video), 4).clone()
     track = CameraTrack(assemble(every[:, :3, :3], every[:, :3, 3] / unit), lens, video.times, "relative")
     angle_deg = _typical_angle_deg(scene)
-    confidence = _confidence(scene, posed, angle_deg)
+    long_side = max(video.frames.shape[1:3])
+    confidence = _confidence(scene, posed, angle_deg, long_side)
     frame_confidence = torch.from_numpy(np.minimum(1.0, posed.agreeing / _GOOD_POINTS)) * confidence
     points, colours = _coloured(video, scene, chosen, origin, unit)
     return Estimate(
         track, "colmap", confidence, frame_confidence, points, colours,
-        _remarks(scene, has_pose, angle_deg, known),
+        _remarks(scene, has_pose, angle_deg, known, long_side),
     )  # fmt: skip
 
 
@@ -223,17 +225,17 @@ def _typical_angle_deg(scene: Scene) -> float:
     return float(np.degrees(np.median(angle)))
 
 
-def _confidence(scene: Scene, posed: _Posed, angle_deg: float) -> float:
-    """0 to 1: share of frames with a pose, angle, points a frame, length of their tracks and how well they fit."""
+def _confidence(scene: Scene, posed: _Posed, angle_deg: float, long_side: int) -> float:
+    """0 to 1: share of frames with a pose, angle, points a frame, length of their tracks, their fit, pixels."""
     share = float((posed.agreeing > 0).mean())
     angle = min(1.0, angle_deg / _GOOD_ANGLE_DEG)
     points = min(1.0, float(np.median(posed.agreeing[posed.agreeing > 0])) / _GOOD_POINTS)
     length = min(1.0, len(scene.seen_point) / len(scene.points) / _GOOD_LENGTH)
     fit = min(1.0, _GOOD_ERROR_PX / max(float(np.median(scene.seen_error)), 1e-9))
-    return share * (angle * points * length * fit) ** 0.5
+    return share * (angle * points * length * fit * min(1.0, long_side / _GOOD_SIDE)) ** 0.5
 
 
-def _remarks(scene: Scene, has_pose: Tensor, angle_deg: float, known: bool) -> tuple[str, ...]:
+def _remarks(scene: Scene, has_pose: Tensor, angle_deg: float, known: bool, long_side: int) -> tuple[str, ...]:
     frames, registered = len(has_pose), int(has_pose.sum())
     fov_deg = float(fov_deg_of(torch.tensor(scene.lens, dtype=torch.float64)))
     error = float(np.median(scene.seen_error))
@@ -245,6 +247,8 @@ def _remarks(scene: Scene, has_pose: Tensor, angle_deg: float, known: bool) -> t
         told.append(f"{frames - registered} of the frames could not be placed; their poses are interpolated")
     if not known and scene.focal_evidence < LEAST_EVIDENCE:
         told.append(f"{_FOCAL_UNKNOWN}: {fov_deg:.0f} degrees are assumed; state it by --intrinsics or --fov_deg")
+    if long_side < _GOOD_SIDE:
+        told.append(f"the pictures are small ({long_side} pixels): rotations may be off by degrees")
     return tuple(told)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_the_points_are_where_the_first_picture_shows_their_colours(orbit):
     # the same colours at other places of the picture do not fit
     elsewhere = (there.roll(37, 0) - orbit.colours[inside].double()).abs().mean(dim=1)
     assert elsewhere.median() > 2 * difference.median()
+
+
+def test_confidence_falls_with_fewer_points_smaller_angles_and_smaller_pictures():
+    tracks, w2c, places, lens = exact_world()
+    chosen = list(range(8))
+    scene = scene_of(tracks, w2c, places, lens, chosen)
+    posed = colmap._all_poses(tracks, scene, chosen, followed=False)
+    sure = colmap._confidence(scene, posed, 6.0, 640)
+    assert sure == 1.0
+    assert 0.4 < colmap._confidence(scene, posed, 1.5, 640) < 0.6
+    assert 0.6 < colmap._confidence(scene, posed, 6.0, 160) < 0.8
+    few = replace(posed, agreeing=np.array([60, 15, 15, 15, 15, 15, 0, 0]))
+    assert colmap._confidence(scene, few, 6.0, 640) == pytest.approx(0.75 * 0.5)
+    assert any("small (160 pixels)" in told for told in colmap._remarks(scene, torch.ones(8).bool(), 6.0, True, 160))
 
 
 def test_a_known_lens_is_kept_and_the_result_repeats():
