@@ -18,6 +18,7 @@ from training.loader import BatchLoader, TrainingSet
 from training.metadata import RunFacts
 from training.optimizers import make_optimizer
 from training.order import Layout
+from training.resume import compare_settings
 from training.schedulers import make_scheduler
 from training.state import Counters, Stateful, load_state, read_counters
 from training.trainable import Trainable, collect_trainable, describe, parameter_groups, set_trainable
@@ -82,6 +83,8 @@ def prepare_run(
 
     layout = Layout(accelerator.num_processes, config.gradient_accumulation_steps, accelerator.process_index)
     counters = _start(config, accelerator, batches)
+    if config.resume is not None:
+        compare_settings(config.resume, config, layout)
     total_steps = _total_steps(config, counters, layout)
     state = _make_state(config, accelerator, dit, network, adapter, trainable, total_steps)
     facts = RunFacts(
