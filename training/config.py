@@ -16,6 +16,7 @@ from training.config_timesteps import TimestepOptions
 from training.config_watching import WatchingOptions
 from training.options import add_options, option, read_options
 
+
 @dataclass(frozen=True)
 class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOptions, WatchingOptions):
     """One training run. Every field is a flag of the same name; `__post_init__` names the flag that is wrong."""
@@ -76,6 +77,7 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
         None, "that of the camera adapter; default: --learning_rate", type=float
     )
     max_grad_norm: float = option(1.0, "longest gradient, over all parameters; 0 does not clip", type=float)
+
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_numbers()

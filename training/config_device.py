@@ -44,10 +44,10 @@ class DeviceOptions:
     )
     compile_fullgraph: bool = option(False, "an error where a block cannot be compiled in one piece")
     compile_cache_size_limit: int | None = option(None, "most versions of a block that are compiled", type=int)
-    dynamo_backend: str = option("NO", "as --compile with --compile_backend; NO for none", metavar="NAME", type=str.upper)
-    dynamo_mode: str | None = option(
-        None, "as --compile_mode", choices=("default", "reduce-overhead", "max-autotune")
+    dynamo_backend: str = option(
+        "NO", "as --compile with --compile_backend; NO for none", metavar="NAME", type=str.upper
     )
+    dynamo_mode: str | None = option(None, "as --compile_mode", choices=("default", "reduce-overhead", "max-autotune"))
     dynamo_fullgraph: bool = option(False, "as --compile_fullgraph")
     dynamo_dynamic: bool = option(False, "as --compile_dynamic true")
     cuda_allow_tf32: bool = option(False, "let float32 products round to TF32 on an NVIDIA GPU")

@@ -60,9 +60,7 @@ class RecordOptions:
         None, "tracker; default tensorboard where --logging_dir is given", choices=("tensorboard", "wandb", "all")
     )
     log_prefix: str | None = option(None, "goes before the date in the name of the dated folder", metavar="TEXT")
-    log_tracker_name: str | None = option(
-        None, "name of the tracker's project; default network_train", metavar="NAME"
-    )
+    log_tracker_name: str | None = option(None, "name of the tracker's project; default network_train", metavar="NAME")
     wandb_run_name: str | None = option(None, "name of the run at wandb", metavar="NAME")
     log_tracker_config: str | None = option(
         None, "TOML file of the trackers' settings, a table for each; replaces --wandb_run_name", metavar="PATH"

@@ -94,7 +94,9 @@ class TimestepOptions:
         if self.discrete_flow_shift != 1.0 and sampling != "shift":
             said.append(f"--discrete_flow_shift is used only by --timestep_sampling shift, not by {sampling}")
         if scheme in ("logit_normal", "mode") and sampling != "sigma":
-            said.append(f"--weighting_scheme {scheme} changes how --timestep_sampling sigma draws; {sampling} ignores it")
+            said.append(
+                f"--weighting_scheme {scheme} changes how --timestep_sampling sigma draws; {sampling} ignores it"
+            )
         if self.timestep_reading == "musubi" and sampling != "sigma":
             said.append(f"--timestep_reading musubi differs in --timestep_sampling sigma alone, not in {sampling}")
         return said

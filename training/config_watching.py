@@ -66,7 +66,9 @@ class WatchingOptions:
             raise ValueError("--validation_split and --validation_dataset_config: leave one of the two out")
         wants_previews = self.sample_every_n_steps or self.sample_every_n_epochs or self.sample_at_first
         if wants_previews and self.sample_prompts is None:
-            raise ValueError("--sample_every_n_steps, --sample_every_n_epochs and --sample_at_first need --sample_prompts")
+            raise ValueError(
+                "--sample_every_n_steps, --sample_every_n_epochs and --sample_at_first need --sample_prompts"
+            )
 
     def unused_watching_flags(self) -> list[str]:
         """What was given without effect, one sentence each."""

@@ -187,7 +187,7 @@ def _make_state(
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device
     )
-    scheduler = make_scheduler(config.lr_scheduler, optimizer, config.lr_warmup_steps, total_steps)
+    scheduler = make_scheduler(config, optimizer, total_steps)
     state = Stateful(dit, network, adapter, trainable, optimizer, scheduler, accelerator.scaler)
     if config.resume is not None:
         load_state(config.resume, state)
