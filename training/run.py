@@ -12,6 +12,7 @@ from torch import nn
 from common.logs import get_logger
 from networks.lora_wan import LoRANetwork
 from training.checkpoints import CheckpointWriter
+from training.compiling import compile_blocks
 from training.config import TrainingConfig
 from training.gradients import same_start
 from training.loader import BatchLoader, TrainingSet
@@ -44,6 +45,7 @@ class Run:
     total_steps: int
     """Optimizer steps from the very start to the end."""
     state: Stateful
+    """What a state folder holds, the LoRA and the adapter among it."""
     loader: BatchLoader
     writer: CheckpointWriter
 
@@ -75,6 +77,8 @@ def prepare_run(
     _place(accelerator.device, dit, network, adapter)
     if config.gradient_checkpointing:
         dit.enable_gradient_checkpointing()
+    if compile_blocks(config, dit):
+        log.info("the DiT's blocks are compiled in the first step, which takes minutes")
     trainable = collect_trainable(dit, network, adapter, config.trainable_modules)
     set_trainable((dit, network, adapter), trainable)
     same_start([item.parameter for item in trainable], accelerator)

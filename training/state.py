@@ -25,7 +25,9 @@ from common.arguments import HIGHEST
 from common.files import atomic_path, require_file
 from common.tensor_headers import UNREADABLE, why
 from common.weights import read_tensors, write_tensors
+from networks.lora_wan import LoRANetwork
 from training.trainable import ADAPTER, DIT, LORA, Trainable
+from wan.adapters.interface import CameraAdapter
 
 FORMAT = "1"
 _MODEL, _COUNTERS = "model.safetensors", "training_state.json"
@@ -63,8 +65,8 @@ class Stateful:
     """The objects of a run that a state folder fills."""
 
     dit: nn.Module
-    network: nn.Module | None
-    adapter: nn.Module | None
+    network: LoRANetwork | None
+    adapter: CameraAdapter | None
     trainable: Sequence[Trainable]
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
