@@ -39,6 +39,11 @@ class WatchingOptions:
         """Whether there is something to validate on."""
         return self.validation_split > 0 or self.validation_dataset_config is not None
 
+    @property
+    def makes_previews(self) -> bool:
+        """Whether previews are asked for at some time."""
+        return bool(self.sample_every_n_steps or self.sample_every_n_epochs or self.sample_at_first)
+
     def check_watching(self) -> None:
         """Refuse numbers and combinations that cannot be.
 
@@ -64,8 +69,7 @@ class WatchingOptions:
                 raise ValueError(f"--validation_sigmas {sigma}: noise levels above 0, at most 1, are needed")
         if self.validation_split > 0 and self.validation_dataset_config is not None:
             raise ValueError("--validation_split and --validation_dataset_config: leave one of the two out")
-        wants_previews = self.sample_every_n_steps or self.sample_every_n_epochs or self.sample_at_first
-        if wants_previews and self.sample_prompts is None:
+        if self.makes_previews and self.sample_prompts is None:
             raise ValueError(
                 "--sample_every_n_steps, --sample_every_n_epochs and --sample_at_first need --sample_prompts"
             )
@@ -76,8 +80,6 @@ class WatchingOptions:
         for flag in ("validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps"):
             if getattr(self, flag) is not None and not self.validates:
                 said.append(f"--{flag} is not used: give --validation_split or --validation_dataset_config")
-        if self.sample_prompts is not None and not (
-            self.sample_every_n_steps or self.sample_every_n_epochs or self.sample_at_first
-        ):
+        if self.sample_prompts is not None and not self.makes_previews:
             said.append("--sample_prompts is not used: give --sample_every_n_epochs, for instance")
         return said

@@ -37,6 +37,7 @@ from wan.model import WanModel
 
 log = get_logger("training")
 
+
 @dataclass(frozen=True)
 class Summary:
     """What a finished run was."""
@@ -133,15 +134,19 @@ class _Loop:
             result = optimizer_step(run, batches, stop)
             epoch_done = counters.advance(result.taken)
             self._record(result, learning_rate, time.perf_counter() - began, bar)
+            stopping = result.stop and not run.is_finished()
+            if not stopping:
+                # before saving: what a state counts as done was looked at, too
+                self._look(at_first=False, epoch_done=epoch_done)
             self._save_if_due(epoch_done)
-            self._look(at_first=False, epoch_done=epoch_done)
-            if result.stop and not run.is_finished():
+            if stopping:
                 self._stop()
 
     def _record(self, result: StepResult, learning_rate: float, seconds: float, bar: tqdm) -> None:
         step, epoch = self.run.counters.step, self.run.counters.epoch
         self.loss = result.loss
-        for sentence in self.check.observe(step, result.gradient_norm, learning_rate):
+        rates = [group["lr"] for group in self.run.state.optimizer.param_groups]
+        for sentence in self.check.observe(step, result.gradient_norm, max(learning_rate, *rates)):
             log.warning("%s", sentence)
         if self.table is not None:
             self.table.add(step, epoch, result.loss, learning_rate, result.gradient_norm, seconds)

@@ -11,7 +11,6 @@ from networks.lora_wan import LoRANetwork
 from training.config import TrainingConfig
 from training.order import Layout
 
-
 # what musubi-tuner keeps with --no_metadata
 _LEAST = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 

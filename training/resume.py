@@ -1,6 +1,7 @@
 """Where `--resume` begins, and what of the command line does not fit the run that it goes on with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def newest_state(config: TrainingConfig) -> Path | None:
             continue
         best = max(best, (steps, str(folder))) if best is not None else (steps, str(folder))
     return None if best is None else Path(best[1])
+
+
+def with_resume(config: TrainingConfig) -> TrainingConfig:
+    """The run with `--resume latest` replaced by the state that it means, or by none where there is none."""
+    if config.resume != LATEST:
+        return config
+    newest = newest_state(config)
+    log.info("--resume latest: %s", newest or f"no state in {config.output_dir} yet, so the run begins anew")
+    return replace(config, resume=None if newest is None else str(newest))
 
 
 def settings_of(config: TrainingConfig, layout: Layout) -> dict[str, Any]:

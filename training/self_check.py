@@ -87,7 +87,10 @@ class SelfCheck:
     def _still(self, step: int) -> list[str]:
         said = []
         for part, tensors in self._parts.items():
-            if all(abs(now - before) <= _STILL * before for now, before in zip(_norms(tensors), self._norms[part], strict=True)):
+            if all(
+                abs(now - before) <= _STILL * before
+                for now, before in zip(_norms(tensors), self._norms[part], strict=True)
+            ):
                 said.append(
                     f"step {step}: {_NAMES[part]} has not moved since step {self._since}, so it learns nothing; "
                     f"{_ADVICE[part]}"
