@@ -70,5 +70,6 @@ class DeviceOptions:
 
     def unused_device_flags(self) -> list[str]:
         """What was given without effect, one sentence each."""
-        given = [flag for flag in NO_EFFECT if getattr(self, flag) not in (False, 1.0)]
+        given = [flag for flag in NO_EFFECT if getattr(self, flag) is True]
+        given += ["guidance_scale"] if self.guidance_scale != 1.0 else []
         return [f"--{flag} has no effect: {NO_EFFECT[flag]}" for flag in given]

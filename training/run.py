@@ -74,11 +74,7 @@ def prepare_run(
     batches = len(training_set.batch_order(seed=0, epoch=0))
     if batches == 0:
         raise ValueError("the data set has no batches; run the three cache scripts for this --dataset_config first")
-    _place(accelerator.device, dit, network, adapter)
-    if config.gradient_checkpointing:
-        dit.enable_gradient_checkpointing()
-    if compile_blocks(config, dit):
-        log.info("the DiT's blocks are compiled in the first step, which takes minutes")
+    _place(config, accelerator.device, dit, network, adapter)
     trainable = collect_trainable(dit, network, adapter, config.trainable_modules)
     set_trainable((dit, network, adapter), trainable)
     same_start([item.parameter for item in trainable], accelerator)
@@ -136,7 +132,13 @@ def _warn_of_window(window: tuple[float, float], drawn: tuple[float, float]) -> 
         )
 
 
-def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, adapter: CameraAdapter | None) -> None:
+def _place(
+    config: TrainingConfig,
+    device: torch.device,
+    dit: WanModel,
+    network: LoRANetwork | None,
+    adapter: CameraAdapter | None,
+) -> None:
     """Everything to the device, the trained networks in float32 and into the DiT, all in training mode."""
     dit.to(device).train()
     if network is not None:
@@ -145,6 +147,10 @@ def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, ada
     if adapter is not None:
         adapter.to(device, torch.float32).train()
     dit.attach_adapter(adapter)
+    if config.gradient_checkpointing:
+        dit.enable_gradient_checkpointing()
+    if compile_blocks(config, dit):
+        log.info("the DiT's blocks are compiled in the first step, which takes minutes")
 
 
 def _start(config: TrainingConfig, accelerator: Accelerator, batches: int) -> Counters:
