@@ -9,36 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.config_device import DeviceOptions
+from training.config_records import RecordOptions
+from training.config_schedule import ScheduleOptions
+from training.config_timesteps import TimestepOptions
+from training.config_watching import WatchingOptions
 from training.options import add_options, option, read_options
-
-TIMESTEP_SAMPLINGS = ("sigma", "uniform", "sigmoid", "shift")
-SCHEDULERS = (
-    "constant",
-    "constant_with_warmup",
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "inverse_sqrt",
-)
-PRECISIONS = ("float", "fp32", "fp16", "bf16")
-
-
-def steps_or_ratio(text: str) -> int | float:
-    """A number of steps ("100"), or a share of all steps ("0.05", "5%").
-
-    Raises:
-        argparse.ArgumentTypeError: neither of these.
-    """
-    try:
-        value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps (100) or a share (0.05, 5%)") from None
-    return int(value) if value.is_integer() and not text.endswith("%") else value
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOptions, WatchingOptions):
     """One training run. Every field is a flag of the same name; `__post_init__` names the flag that is wrong."""
 
     output_dir: str = option("outputs/training", "folder for everything the run writes", metavar="PATH")
@@ -97,46 +77,30 @@ class TrainingConfig:
         None, "that of the camera adapter; default: --learning_rate", type=float
     )
     max_grad_norm: float = option(1.0, "longest gradient, over all parameters; 0 does not clip", type=float)
-    lr_scheduler: str = option("constant", "course of the learning rate", choices=SCHEDULERS)
-    lr_warmup_steps: int | float = option(
-        0, "steps of rising learning rate; below 1 or with %% a share of all steps", type=steps_or_ratio
-    )
-
-    timestep_sampling: str = option("sigma", "how noise levels are drawn", choices=TIMESTEP_SAMPLINGS)
-    discrete_flow_shift: float = option(1.0, "flow shift of --timestep_sampling shift", type=float)
-    sigmoid_scale: float = option(1.0, "width of the normal number behind sigmoid and shift", type=float)
-    min_timestep: int | None = option(None, "lowest timestep to train on, 0..999; default 0", type=int)
-    max_timestep: int | None = option(None, "highest timestep to train on, 1..1000; default 1000", type=int)
-
-    save_every_n_epochs: int | None = option(None, "write NAME-000001.safetensors ... at every n-th epoch", type=int)
-    save_every_n_steps: int | None = option(None, "write NAME-step00000100.safetensors ... every n steps", type=int)
-    save_state: bool = option(False, "with every checkpoint, at the end and on Ctrl-C write what --resume needs")
-    save_state_on_train_end: bool = option(False, "write what --resume needs at the end only")
-    save_precision: str | None = option(None, "type of LoRA and adapter files; default float32", choices=PRECISIONS)
-    resume: str | None = option(None, "state folder (NAME-000001-state) to go on from", metavar="FOLDER")
-    training_comment: str | None = option(None, "a line of your own for the LoRA's metadata", metavar="TEXT")
-
-    logging_dir: str | None = option(None, "write TensorBoard logs into a dated folder here", metavar="PATH")
-    log_with: str | None = option(
-        None, "tracker; default tensorboard where --logging_dir is given", choices=("tensorboard", "wandb", "all")
-    )
 
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_numbers()
         self._check_combinations()
+        self.check_timesteps()
+        self.check_schedule()
+        self.check_records()
+        self.check_device()
+        self.check_watching()
+
+    def unused_flags(self) -> list[str]:
+        """What was given without effect, one sentence each, for a warning."""
+        return [
+            *self.unused_timestep_flags(),
+            *self.unused_record_flags(),
+            *self.unused_device_flags(),
+            *self.unused_watching_flags(),
+        ]
 
     @property
     def rank(self) -> int:
         """`network_dim`, or its default."""
         return 4 if self.network_dim is None else self.network_dim
-
-    @property
-    def sigma_range(self) -> tuple[float, float]:
-        """Lowest and highest noise level to train on, from the timesteps."""
-        low = 0 if self.min_timestep is None else self.min_timestep
-        high = 1000 if self.max_timestep is None else self.max_timestep
-        return low / 1000.0, high / 1000.0
 
     def _check_counts(self) -> None:
         for flag in (
@@ -144,8 +108,6 @@ class TrainingConfig:
             "max_train_steps",
             "max_train_epochs",
             "gradient_accumulation_steps",
-            "save_every_n_epochs",
-            "save_every_n_steps",
         ):
             value = getattr(self, flag)
             if value is not None and value < 1:
@@ -166,24 +128,12 @@ class TrainingConfig:
             raise ValueError(f"--network_dropout {self.network_dropout}: a chance from 0 to below 1 is needed")
         if not 0.0 <= self.camera_dropout <= 1.0:
             raise ValueError(f"--camera_dropout {self.camera_dropout}: a chance from 0 to 1 is needed")
-        for flag in ("max_grad_norm", "lr_warmup_steps"):
-            value = getattr(self, flag)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"--{flag} {value}: must not be negative")
-        if self.lr_warmup_steps > 1 and not float(self.lr_warmup_steps).is_integer():
-            raise ValueError(f"--lr_warmup_steps {self.lr_warmup_steps}: whole steps, or a share below 1")
-        low, high = self.sigma_range
-        if not 0.0 <= low < high <= 1.0:
-            raise ValueError(
-                f"--min_timestep {self.min_timestep} --max_timestep {self.max_timestep}: "
-                "expected 0 <= min < max <= 1000"
-            )
+        if not (self.max_grad_norm >= 0 and math.isfinite(self.max_grad_norm)):
+            raise ValueError(f"--max_grad_norm {self.max_grad_norm}: must not be negative")
 
     def _check_combinations(self) -> None:
         if self.persistent_data_loader_workers and self.max_data_loader_n_workers == 0:
             raise ValueError("--persistent_data_loader_workers needs --max_data_loader_n_workers of at least 1")
-        if self.log_with in ("tensorboard", "all") and self.logging_dir is None:
-            raise ValueError(f"--log_with {self.log_with} needs --logging_dir")
         if self.network_module is None and self.network_weights is not None:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
         if self.camera_adapter is not None and self.adapter_args is not None:

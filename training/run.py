@@ -12,12 +12,14 @@ from torch import nn
 from common.logs import get_logger
 from networks.lora_wan import LoRANetwork
 from training.checkpoints import CheckpointWriter
+from training.compiling import compile_blocks
 from training.config import TrainingConfig
 from training.gradients import same_start
 from training.loader import BatchLoader, TrainingSet
 from training.metadata import RunFacts
 from training.optimizers import make_optimizer
 from training.order import Layout
+from training.resume import compare_settings
 from training.schedulers import make_scheduler
 from training.state import Counters, Stateful, load_state, read_counters
 from training.trainable import Trainable, collect_trainable, describe, parameter_groups, set_trainable
@@ -43,6 +45,7 @@ class Run:
     total_steps: int
     """Optimizer steps from the very start to the end."""
     state: Stateful
+    """What a state folder holds, the LoRA and the adapter among it."""
     loader: BatchLoader
     writer: CheckpointWriter
 
@@ -71,9 +74,7 @@ def prepare_run(
     batches = len(training_set.batch_order(seed=0, epoch=0))
     if batches == 0:
         raise ValueError("the data set has no batches; run the three cache scripts for this --dataset_config first")
-    _place(accelerator.device, dit, network, adapter)
-    if config.gradient_checkpointing:
-        dit.enable_gradient_checkpointing()
+    _place(config, accelerator.device, dit, network, adapter)
     trainable = collect_trainable(dit, network, adapter, config.trainable_modules)
     set_trainable((dit, network, adapter), trainable)
     same_start([item.parameter for item in trainable], accelerator)
@@ -82,6 +83,8 @@ def prepare_run(
 
     layout = Layout(accelerator.num_processes, config.gradient_accumulation_steps, accelerator.process_index)
     counters = _start(config, accelerator, batches)
+    if config.resume is not None:
+        compare_settings(config.resume, config, layout)
     total_steps = _total_steps(config, counters, layout)
     state = _make_state(config, accelerator, dit, network, adapter, trainable, total_steps)
     facts = RunFacts(
@@ -129,7 +132,13 @@ def _warn_of_window(window: tuple[float, float], drawn: tuple[float, float]) -> 
         )
 
 
-def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, adapter: CameraAdapter | None) -> None:
+def _place(
+    config: TrainingConfig,
+    device: torch.device,
+    dit: WanModel,
+    network: LoRANetwork | None,
+    adapter: CameraAdapter | None,
+) -> None:
     """Everything to the device, the trained networks in float32 and into the DiT, all in training mode."""
     dit.to(device).train()
     if network is not None:
@@ -138,6 +147,10 @@ def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, ada
     if adapter is not None:
         adapter.to(device, torch.float32).train()
     dit.attach_adapter(adapter)
+    if config.gradient_checkpointing:
+        dit.enable_gradient_checkpointing()
+    if compile_blocks(config, dit):
+        log.info("the DiT's blocks are compiled in the first step, which takes minutes")
 
 
 def _start(config: TrainingConfig, accelerator: Accelerator, batches: int) -> Counters:
@@ -184,7 +197,7 @@ def _make_state(
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device
     )
-    scheduler = make_scheduler(config.lr_scheduler, optimizer, config.lr_warmup_steps, total_steps)
+    scheduler = make_scheduler(config, optimizer, total_steps)
     state = Stateful(dit, network, adapter, trainable, optimizer, scheduler, accelerator.scaler)
     if config.resume is not None:
         load_state(config.resume, state)

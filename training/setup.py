@@ -1,21 +1,22 @@
 """What a script builds before it trains: the accelerator, and the LoRA network by its module's name."""
 
 import importlib
-import importlib.util
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from accelerate.utils import LoggerType
+from accelerate.utils import InitProcessGroupKwargs, KwargsHandler, LoggerType
 from torch import nn
 
 from common.logs import get_logger
 from common.precision import pick_device
 from networks.lora_wan import LoRANetwork
+from training.compiling import set_backends
 from training.config import TrainingConfig
+from training.trackers import tracker_names
 
 log = get_logger("training")
 
@@ -29,21 +30,30 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     Raises:
         ValueError: a tracker that was asked for is not installed, or fp16 on a CPU.
     """
-    trackers = _trackers(config)
+    trackers: list[str | LoggerType | GeneralTracker] = [*tracker_names(config)]
     folder = None
     if config.logging_dir is not None:
-        folder = str(Path(config.logging_dir) / datetime.now().strftime("%Y%m%d%H%M%S"))
+        name = f"{config.log_prefix or ''}{datetime.now():%Y%m%d%H%M%S}"
+        folder = str(Path(config.logging_dir) / name)
+    set_backends(config)
     accelerator = Accelerator(
         # accelerate joins launched processes without a GPU only if it is told that this is meant
         cpu=pick_device().type == "cpu",
         mixed_precision=config.mixed_precision,
         log_with=trackers or None,
         project_dir=folder,
+        kwargs_handlers=_process_group(config),
     )
     if not accelerator.is_main_process:
         # what the first process says need not be said once per process
         logging.getLogger("omnicam").setLevel(logging.ERROR)
     return accelerator
+
+
+def _process_group(config: TrainingConfig) -> list[KwargsHandler]:
+    if config.ddp_timeout is None:
+        return []
+    return [InitProcessGroupKwargs(timeout=timedelta(minutes=config.ddp_timeout))]
 
 
 def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
@@ -83,13 +93,3 @@ def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
 def autocast_dtype(accelerator: Accelerator) -> torch.dtype:
     """The type matrices are multiplied in, and the one to load a frozen DiT in."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-
-
-def _trackers(config: TrainingConfig) -> list[str | LoggerType | GeneralTracker]:
-    wanted = config.log_with or ("tensorboard" if config.logging_dir is not None else None)
-    names = ["tensorboard", "wandb"] if wanted == "all" else [wanted] if wanted is not None else []
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            asked = f"--log_with {config.log_with}" if config.log_with else "--logging_dir"
-            raise ValueError(f"{asked} needs the package {name}; pip install {name}, or leave the flag out")
-    return [*names]
