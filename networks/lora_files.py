@@ -17,7 +17,7 @@ from common.streaming import stream_tensors
 from common.tensor_headers import Header, TensorEntry, read_header
 from common.weights import total, write_tensors
 from networks.deltas import changed_shape, kind_of, rank_of
-from networks.module_names import ALPHA, DIFF, DIFF_BIAS, DIFF_MODULATION, DORA, ModuleNames, split_key
+from networks.module_names import ALPHA, CARRIED, DIFF, DIFF_BIAS, DIFF_MODULATION, DORA, ModuleNames, split_key
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """The two files of a peft folder."""
@@ -81,6 +81,8 @@ class LoRAFile:
     """In the order of the file."""
     metadata: Mapping[str, str]
     """Its metadata strings."""
+    carried: Mapping[str, TensorEntry]
+    """Tensors of a camera adapter that travels with it, under their names in the file."""
 
 
 def open_lora(path: str | Path, names: ModuleNames) -> LoRAFile:
@@ -99,8 +101,11 @@ def open_lora(path: str | Path, names: ModuleNames) -> LoRAFile:
     folder = given / PEFT_CONFIG if given.is_dir() else None
     header = read_header(given / PEFT_WEIGHTS if folder is not None and folder.exists() else given)
     grouped: dict[str, dict[str, TensorEntry]] = {}
+    carried = {key: entry for key, entry in header.entries.items() if key.startswith(CARRIED)}
     foreign = []
     for key, entry in header.entries.items():
+        if key in carried:
+            continue
         split = split_key(key)
         if split is None:
             foreign.append(key)
@@ -116,7 +121,7 @@ def open_lora(path: str | Path, names: ModuleNames) -> LoRAFile:
     if not grouped:
         raise ValueError(f"{path}: holds no tensors")
     changes = _changes(path, grouped, names, _Config.of(header, folder))
-    return LoRAFile(given, changes, header.metadata)
+    return LoRAFile(given, changes, header.metadata, carried)
 
 
 def _changes(

@@ -95,7 +95,6 @@ class LoRANetwork(Network):
         plan: {name in the file: what gets a LoRA}, of `plan_targets`.
         names: of the DiT.
         rank: what the metadata call the network's dim.
-        alpha: what the metadata call its alpha.
         dropout: chance of dropping a rank channel while training, 0 <= p < 1 (`--network_dropout`).
         settings: the other dropouts.
     """
@@ -105,21 +104,15 @@ class LoRANetwork(Network):
         plan: Mapping[str, Target],
         names: ModuleNames,
         rank: int,
-        alpha: float,
         dropout: float = 0.0,
         settings: NetworkSettings | None = None,
     ) -> None:
-        super().__init__(names, rank, alpha)
+        super().__init__(names, rank, "lora")
         chosen = settings or NetworkSettings()
         for name, target in plan.items():
             sizes = (target.linear.in_features, target.linear.out_features, target.rank, target.alpha)
             self.add_module(name, LoRALinear(*sizes, dropout, chosen.rank_dropout, chosen.module_dropout))
         self._applied: list[nn.Linear] = []
-
-    @property
-    def alpha(self) -> float:
-        """The alpha in use: the one it was made with, or that of the file it was loaded from."""
-        return float(next(iter(self.loras().values())).alpha)
 
     def loras(self) -> dict[str, LoRALinear]:
         """{name in the file: module}, in the order of the DiT."""
@@ -196,9 +189,8 @@ def create_network(
     names = module_names(dit, to_diffusers)
     plan = plan_targets(dit, rank, alpha, chosen, None if like is None else ranks_of_file(like, names, "lora"))
     if like is not None:
-        first = next(iter(plan.values()))
-        rank, alpha = first.rank, first.alpha
-    return LoRANetwork(plan, names, rank, alpha, dropout or 0.0, chosen)
+        rank = next(iter(plan.values())).rank
+    return LoRANetwork(plan, names, rank, dropout or 0.0, chosen)
 
 
 def check_numbers(rank: int, alpha: float, dropout: float | None) -> None:

@@ -16,6 +16,9 @@ PREFIX = "lora_unet_"
 _DOTTED = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _FLAT = (PREFIX, "lycoris_", "lora_transformer_")
 
+CARRIED = "omnicam_adapter."
+"""What stands before the tensors of a camera adapter that travels with a LoRA (`wan.keys.ADAPTER_PREFIX`)."""
+
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 DIFF, DIFF_BIAS, DIFF_MODULATION, DORA = "diff", "diff_b", "diff_m", "dora_scale"
 

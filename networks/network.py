@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -96,17 +95,17 @@ class Network(nn.Module, ABC):
     Args:
         names: of the DiT it is made for, to understand files of any spelling.
         rank: what the metadata call the network's dim.
-        alpha: what the metadata call its alpha.
+        kind: of the files it reads; see `networks.deltas.kind_of`.
     """
 
-    kind: ClassVar[str] = "lora"
-    """Of the files it reads; see `networks.deltas.kind_of`."""
-
-    def __init__(self, names: ModuleNames, rank: int, alpha: float) -> None:
+    def __init__(self, names: ModuleNames, rank: int, kind: str) -> None:
         super().__init__()
-        self.names = names
-        self.rank = rank
-        self.stated_alpha = alpha
+        self.names, self.rank, self.kind = names, rank, kind
+
+    @property
+    def alpha(self) -> float:
+        """The alpha in use: the one it was made with, or that of the file it was loaded from."""
+        return float(next(self.children()).get_buffer(ALPHA))
 
     @abstractmethod
     def apply_to(self, dit: nn.Module) -> None:
@@ -146,9 +145,9 @@ class Network(nn.Module, ABC):
         if unknown:
             raise ValueError(f"{path}: {len(unknown)} LoRA modules fit nothing in this network: {some(unknown)}")
         loaded = {name: self._state_of(path, change, children[name]) for name, change in found.items()}
-        alphas = sorted({float(state[ALPHA]) for state in loaded.values()} - {self.stated_alpha})
-        if alphas:
-            log.warning("%s: its alpha, %g, is used instead of --network_alpha %g", path, alphas[0], self.stated_alpha)
+        alphas = [(float(state[ALPHA]), float(children[name].get_buffer(ALPHA))) for name, state in loaded.items()]
+        if changed := [pair for pair in alphas if pair[0] != pair[1]]:
+            log.warning("%s: its alpha, %g, is used instead of --network_alpha %g", path, *changed[0])
         for name, state in loaded.items():
             children[name].load_state_dict(state)
         if len(loaded) < len(children):

@@ -9,7 +9,7 @@ from torch import nn
 from common.logs import get_logger
 from common.precision import parse_dtype
 from common.weights import write_tensors
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.config import TrainingConfig
 from training.metadata import RunFacts, adapter_metadata, lora_metadata
 from training.trainable import DIT, Trainable
@@ -38,7 +38,7 @@ class CheckpointWriter:
     config: TrainingConfig
     facts: RunFacts
     dit: nn.Module
-    network: LoRANetwork | None
+    network: Network | None
     adapter: CameraAdapter | None
     trainable: Sequence[Trainable]
 

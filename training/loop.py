@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from common.logs import get_logger
 from common.progress import progress
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.checkpoints import epoch_name, step_name
 from training.config import TrainingConfig
 from training.interrupt import StopRequest, stop_on_signal
@@ -50,7 +50,7 @@ def train(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str] | None = None,

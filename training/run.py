@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from common.logs import get_logger
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.checkpoints import CheckpointWriter
 from training.config import TrainingConfig
 from training.gradients import same_start
@@ -34,6 +34,7 @@ class Run:
     config: TrainingConfig
     accelerator: Accelerator
     dit: WanModel
+    network: Network | None
     with_camera: bool
     """Whether the DiT is given the batches' cameras."""
     trainable: Sequence[Trainable]
@@ -62,7 +63,7 @@ def prepare_run(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str],
@@ -115,7 +116,18 @@ def prepare_run(
         counters.seed,
     )
     return Run(
-        config, accelerator, dit, adapter is not None, trainable, layout, counters, total_steps, state, loader, writer
+        config,
+        accelerator,
+        dit,
+        network,
+        adapter is not None,
+        trainable,
+        layout,
+        counters,
+        total_steps,
+        state,
+        loader,
+        writer,
     )
 
 
@@ -129,7 +141,7 @@ def _warn_of_window(window: tuple[float, float], drawn: tuple[float, float]) -> 
         )
 
 
-def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, adapter: CameraAdapter | None) -> None:
+def _place(device: torch.device, dit: WanModel, network: Network | None, adapter: CameraAdapter | None) -> None:
     """Everything to the device, the trained networks in float32 and into the DiT, all in training mode."""
     dit.to(device).train()
     if network is not None:
@@ -173,13 +185,14 @@ def _make_state(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     trainable: Sequence[Trainable],
     total_steps: int,
 ) -> Stateful:
     """The optimizer over the trainable list and its scheduler, with what `--resume` holds in all of them."""
-    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate)
+    ratio = config.network_settings.loraplus_lr_ratio
+    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate, ratio)
     wanted = {group["part"]: group["lr"] for group in groups}
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device
