@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.warning(
             "--discrete_flow_shift is used only by --timestep_sampling shift, not by %s", config.timestep_sampling
         )
-    for flag in ("network_dim", "network_dropout"):
+    for flag in ("network_dim", "network_dropout", "network_args", "scale_weight_norms"):
         if config.network_module is None and getattr(config, flag) is not None:
             log.warning("--%s is not used: there is no --network_module", flag)
     for flag in ("adapter", "adapter_args", "adapter_learning_rate"):
@@ -98,16 +98,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag in ("network_weights", "camera_adapter", "resume"):
         if getattr(config, flag) is not None:
             require_file(getattr(config, flag), f"--{flag}")
+    for file, _ in config.base_loras:
+        require_file(file, "--base_weights")
     import torch
 
     from dataset.config import load_config
     from dataset.training_set import load_training_set
+    from networks.merging import check_lora, merge_while_loading
+    from training.full_checkpoint import check_full_checkpoint
     from training.loop import train
     from training.setup import autocast_dtype, build_network, make_accelerator
+    from wan.keys import dit_to_diffusers
     from wan.loading import load_dit, open_dit
 
     fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
-    open_dit(dit_file, task.dit, fp8=fp8)
+    opened = open_dit(dit_file, task.dit, fp8=fp8)
+    for file, _ in config.base_loras:
+        check_lora(opened.module, file, dit_to_diffusers)
+    if config.save_full_checkpoint:
+        check_full_checkpoint(dit_file, opened.entries, config.output_dir)
     adapter = None if args.no_camera else make_adapter(config, task)
     training_set = load_training_set(
         load_config(args.dataset_config),
@@ -120,9 +129,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
-    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
+    merge = merge_while_loading(config.base_loras, dit_to_diffusers) if config.base_loras else None
+    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8, merge=merge)
     network = build_network(config, dit)
-    train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set))
+    train(config, accelerator, dit, network, adapter, training_set, describe(args, dit_file, training_set), dit_file)
     return 0
 
 

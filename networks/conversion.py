@@ -1,7 +1,7 @@
 """LoRA files from one spelling into another; tensors stay bit by bit as they are, unless alphas are folded into them.
 
-musubi      lora_unet_PATH.lora_down.weight, .lora_up.weight, .alpha       kohya-ss/musubi-tuner; ComfyUI and diffusers read it
-comfy       diffusion_model.PATH.lora_A.weight, .lora_B.weight, .alpha     ComfyUI's own; diffusers reads it
+musubi      lora_unet_PATH.lora_down.weight, .lora_up.weight, .alpha     musubi-tuner; ComfyUI and diffusers read it
+comfy       diffusion_model.PATH.lora_A.weight, .lora_B.weight, .alpha   ComfyUI's own; diffusers reads it
 diffusers   transformer.PATH with diffusers' names, .lora_A.weight, .lora_B.weight; alphas in the metadata
 peft        base_model.model.PATH.lora_A.weight, .lora_B.weight in a folder with adapter_config.json
 

@@ -34,6 +34,6 @@ def open_for_task(path: str | Path, task: str | None) -> tuple[str, LoRAFile, Mo
             return name, open_lora(path, names), names
         except ValueError as error:
             reasons.append(f"{name}: {error}")
-    if len(set(reason.partition(": ")[2] for reason in reasons)) == 1:
+    if len({reason.partition(": ")[2] for reason in reasons}) == 1:
         raise ValueError(reasons[0].partition(": ")[2])
     raise ValueError(f"{path} fits no task's DiT. " + " | ".join(reasons))

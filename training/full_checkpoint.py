@@ -12,11 +12,12 @@ from common.files import require_room
 from common.logs import get_logger
 from common.precision import dtype_name
 from common.streaming import stream_tensors
-from common.tensor_headers import Header, TensorEntry, read_header
+from common.tensor_headers import TensorEntry, read_header
 from common.weights import total, write_streaming
 from networks.lora_files import open_lora
 from networks.merging import WeightChange, weight_changes
 from networks.module_names import module_names
+from wan.adapters.files import adapter_header, is_fork_file
 from wan.config import DiTConfig
 from wan.fp8 import FP8_DTYPES
 from wan.keys import (
@@ -92,6 +93,22 @@ def write_full_checkpoint(
     return len(changes)
 
 
+def check_full_checkpoint(dit_file: str | Path, entries: Mapping[str, TensorEntry], folder: str | Path) -> None:
+    """Refuse `--save_full_checkpoint` where it could not be written, before the training.
+
+    Args:
+        dit_file: the DiT, for the message.
+        entries: its tensors.
+        folder: where it would go.
+
+    Raises:
+        ValueError: the DiT is in fp8.
+        OSError: the disk has no room for one of them.
+    """
+    _refuse_fp8(dit_file, entries, None)
+    require_room(folder, sum(entry.nbytes for entry in entries.values()), "--save_full_checkpoint")
+
+
 def _type(entry: TensorEntry, dtype: torch.dtype | None) -> torch.dtype:
     return entry.dtype if dtype is None or not entry.dtype.is_floating_point else dtype
 
@@ -124,7 +141,9 @@ def _carried(camera_adapter: str | Path | None) -> tuple[dict[str, TensorEntry],
     """Tensors and metadata of an adapter, under the names that they have in another network's file."""
     if camera_adapter is None:
         return {}, {}
-    header: Header = read_header(camera_adapter)
+    header = adapter_header(read_header(camera_adapter))
+    if is_fork_file(header):
+        raise ValueError(f"{camera_adapter} is the fork's whole DiT: pass it as the DiT, its camera layers stay in it")
     entries = {ADAPTER_PREFIX + name: entry for name, entry in header.entries.items()}
     return entries, {ADAPTER_METADATA: json.dumps(dict(header.metadata), sort_keys=True)}
 

@@ -54,6 +54,7 @@ def train(
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str] | None = None,
+    dit_file: Path | None = None,
 ) -> Summary:
     """Train to the end of `config`, writing checkpoints, states, the loss table and its picture.
 
@@ -65,13 +66,14 @@ def train(
         adapter: camera adapter; attached to the DiT here, and left on. None trains without cameras.
         training_set: every batch of an epoch.
         provenance: metadata only the script knows (base_task, ss_sd_model_name, ss_datasets, ss_num_train_items).
+        dit_file: where `dit` was loaded from; `--save_full_checkpoint` needs it.
 
     Raises:
         ValueError: a setting, the data set or the resumed state does not fit; or the loss is no longer a number,
             with the items' keys.
         KeyboardInterrupt: the user stopped the run; with `--save_state` the state was saved first.
     """
-    run = prepare_run(config, accelerator, dit, network, adapter, training_set, provenance or {})
+    run = prepare_run(config, accelerator, dit, network, adapter, training_set, provenance or {}, dit_file)
     summary = _Loop(run).run_all()
     accelerator.end_training()
     return summary
@@ -137,15 +139,15 @@ class _Loop:
         if self.run.is_finished():
             return
         if epoch_done and config.save_every_n_epochs and counters.epoch % config.save_every_n_epochs == 0:
-            self._save(epoch_name(config.output_name, counters.epoch), config.save_state)
+            self._save(epoch_name(config.output_name, counters.epoch), config.save_state, with_full=True)
         if config.save_every_n_steps and counters.step % config.save_every_n_steps == 0:
             self._save(step_name(config.output_name, counters.step), config.save_state)
 
-    def _save(self, name: str, with_state: bool) -> tuple[Path, ...]:
+    def _save(self, name: str, with_state: bool, with_full: bool = False) -> tuple[Path, ...]:
         if not self.is_main:
             return ()
         counters = self.run.counters
-        files = self.run.writer.write(name, counters.step, counters.epoch)
+        files = self.run.writer.write(name, counters.step, counters.epoch, with_full)
         if with_state:
             self._save_state(name)
         return tuple(files)
@@ -157,7 +159,8 @@ class _Loop:
 
     def _finish(self) -> tuple[Path, ...]:
         config = self.run.config
-        files = self._save(config.output_name, config.save_state or config.save_state_on_train_end)
+        with_state = config.save_state or config.save_state_on_train_end
+        files = self._save(config.output_name, with_state, with_full=True)
         if self.table is not None and self.loss is not None:
             self.table.draw(self._path(f"{config.output_name}_loss.png"))
         self.run.accelerator.wait_for_everyone()

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +35,6 @@ class Run:
     config: TrainingConfig
     accelerator: Accelerator
     dit: WanModel
-    network: Network | None
     with_camera: bool
     """Whether the DiT is given the batches' cameras."""
     trainable: Sequence[Trainable]
@@ -67,6 +67,7 @@ def prepare_run(
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str],
+    dit_file: Path | None = None,
 ) -> Run:
     """Place and freeze the networks, build the optimizer, and go to where `--resume` says; see `loop.train`."""
     batches = len(training_set.batch_order(seed=0, epoch=0))
@@ -103,7 +104,7 @@ def prepare_run(
         config.persistent_data_loader_workers,
         pin_memory=accelerator.device.type == "cuda",
     )
-    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable)
+    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable, dit_file)
     log.info("training %s", describe(trainable))
     log.info(
         "%d batches an epoch, %d steps in all; %d process(es), accumulation %d, %s on %s, seed %d",
@@ -116,18 +117,7 @@ def prepare_run(
         counters.seed,
     )
     return Run(
-        config,
-        accelerator,
-        dit,
-        network,
-        adapter is not None,
-        trainable,
-        layout,
-        counters,
-        total_steps,
-        state,
-        loader,
-        writer,
+        config, accelerator, dit, adapter is not None, trainable, layout, counters, total_steps, state, loader, writer
     )
 
 

@@ -25,6 +25,7 @@ from common.arguments import HIGHEST
 from common.files import atomic_path, require_file
 from common.tensor_headers import UNREADABLE, why
 from common.weights import read_tensors, write_tensors
+from networks.network import Network
 from training.trainable import ADAPTER, DIT, LORA, Trainable
 
 FORMAT = "1"
@@ -63,7 +64,7 @@ class Stateful:
     """The objects of a run that a state folder fills."""
 
     dit: nn.Module
-    network: nn.Module | None
+    network: Network | None
     adapter: nn.Module | None
     trainable: Sequence[Trainable]
     optimizer: torch.optim.Optimizer

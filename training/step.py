@@ -109,8 +109,8 @@ def _update(run: Run) -> None:
         state.scaler.update()
         if state.scaler.get_scale() >= before:
             state.scheduler.step()
-    if run.config.scale_weight_norms is not None and run.network is not None:
-        run.network.limit_norms(run.config.scale_weight_norms)
+    if run.config.scale_weight_norms is not None and state.network is not None:
+        state.network.limit_norms(run.config.scale_weight_norms)
     state.optimizer.zero_grad(set_to_none=True)
 
 

@@ -123,7 +123,7 @@ def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -
 
     Of the data, output layers are read until one has left its zero start.
     """
-    header = _carried_header(read_header(path))
+    header = adapter_header(read_header(path))
     facts, entries = _open_fork(header, force) if is_fork_file(header) else _open_own(header, force)
     if (facts.dit_dim, facts.dit_layers) != (dit_config.dim, dit_config.num_layers):
         raise ValueError(
@@ -140,7 +140,7 @@ def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -
     return OpenedAdapter(facts, adapter, entries)
 
 
-def _carried_header(header: Header) -> Header:
+def adapter_header(header: Header) -> Header:
     """Of the adapter alone, where it travels in the file of a DiT or a LoRA; any other header as it is."""
     entries = set_adapter_aside(header.entries)[1]
     if not entries:
