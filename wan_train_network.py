@@ -90,7 +90,7 @@ def check(args: argparse.Namespace, config: TrainingConfig) -> None:
         raise ValueError("--no_camera and --camera_adapter contradict each other; leave one out")
     for sentence in config.unused_flags():
         log.warning("%s", sentence)
-    for flag in ("network_dim", "network_dropout"):
+    for flag in ("network_dim", "network_dropout", "network_args", "scale_weight_norms"):
         if config.network_module is None and getattr(config, flag) is not None:
             log.warning("--%s is not used: there is no --network_module", flag)
     for flag in ("adapter", "adapter_args", "adapter_learning_rate"):
@@ -100,6 +100,8 @@ def check(args: argparse.Namespace, config: TrainingConfig) -> None:
     for flag in ("network_weights", "camera_adapter", "resume", "validation_dataset_config", "sample_prompts"):
         if getattr(config, flag) is not None:
             require_file(getattr(config, flag), f"--{flag}")
+    for file, _ in config.base_loras:
+        require_file(file, "--base_weights")
 
 
 def load_sets(
@@ -178,14 +180,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     dit_file = None if config.show_timesteps else model_path(args.dit, task.weights.dit, "dit")
     import torch
 
+    from networks.merging import check_lora, merge_while_loading
+    from training.full_checkpoint import check_full_checkpoint
     from training.loop import train
     from training.previews import Previews
     from training.setup import autocast_dtype, build_network, make_accelerator
+    from wan.keys import dit_to_diffusers
     from wan.loading import load_dit, open_dit
 
     fp8 = arguments.fp8_mode(config.fp8_base, config.fp8_scaled)
     if dit_file is not None:
-        open_dit(dit_file, task.dit, fp8=fp8)
+        opened = open_dit(dit_file, task.dit, fp8=fp8)
+        for file, _ in config.base_loras:
+            check_lora(opened.module, file, dit_to_diffusers)
+        if config.save_full_checkpoint:
+            check_full_checkpoint(dit_file, opened.entries, config.output_dir)
     adapter = None if args.no_camera else make_adapter(config, task)
     training_set, held_out = load_sets(args, config, task, adapter)
     if dit_file is None:
@@ -197,10 +206,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         previews = Previews(*planned, task, accelerator.device, config.output_dir, config.output_name)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding
     dtype = torch.float32 if config.trainable_modules else autocast_dtype(accelerator)
-    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8)
+    merge = merge_while_loading(config.base_loras, dit_to_diffusers) if config.base_loras else None
+    dit = load_dit(dit_file, task.dit, device=accelerator.device, dtype=dtype, fp8=fp8, merge=merge)
     network = build_network(config, dit)
     provenance = describe(args, dit_file, training_set)
-    train(config, accelerator, dit, network, adapter, training_set, provenance, held_out, previews)
+    train(config, accelerator, dit, network, adapter, training_set, provenance, held_out, previews, dit_file)
     return 0
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from networks.settings import NetworkSettings, parse_settings
 from training.config_device import DeviceOptions
 from training.config_records import RecordOptions
 from training.config_schedule import ScheduleOptions
@@ -25,12 +26,31 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
     output_name: str = option("omnicam", "first part of every file name the run writes", metavar="NAME")
 
     network_module: str | None = option(
-        None, "what is trained beside the camera adapter: networks.lora_wan; not given: no LoRA", metavar="MODULE"
+        None,
+        "what is trained beside the camera adapter: networks.lora_wan, or by the package lycoris-lora networks.loha, "
+        "networks.lokr, lycoris.kohya; not given: no LoRA",
+        metavar="MODULE",
     )
     network_dim: int | None = option(None, "rank of the LoRA; default 4", type=int)
     network_alpha: float = option(1.0, "the LoRA's update is scaled by alpha / dim", type=float)
     network_dropout: float | None = option(None, "chance of dropping a LoRA channel in a training step", type=float)
+    network_args: Sequence[str] | None = option(
+        None,
+        "more of the LoRA, e.g. loraplus_lr_ratio=4 rank_dropout=0.1 exclude_patterns=['.*ffn.*']; see docs/lora.md",
+        nargs="*",
+        metavar="KEY=VALUE",
+    )
     network_weights: str | None = option(None, "LoRA file to start from", metavar="PATH")
+    dim_from_weights: bool = option(False, "take modules, ranks and alphas from --network_weights (works here)")
+    base_weights: Sequence[str] | None = option(
+        None, "LoRA files that are merged into the DiT before training", nargs="*", metavar="PATH"
+    )
+    base_weights_multiplier: Sequence[float] | None = option(
+        None, "one for each of --base_weights; missing ones are 1", type=float, nargs="*"
+    )
+    scale_weight_norms: float | None = option(
+        None, "after each step shrink every module whose change of its weight is longer than this", type=float
+    )
     camera_adapter: str | None = option(None, "camera adapter file to start from", metavar="PATH")
     adapter: str | None = option(
         None,
@@ -77,6 +97,11 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
         None, "that of the camera adapter; default: --learning_rate", type=float
     )
     max_grad_norm: float = option(1.0, "longest gradient, over all parameters; 0 does not clip", type=float)
+    save_full_checkpoint: bool = option(
+        False,
+        "with the checkpoint of an epoch and of the end write total-EPOCH.safetensors, the whole DiT with the LoRA in "
+        "it, as large as the DiT's own file: the OmniCam-Wan fork's form",
+    )
 
     def __post_init__(self) -> None:
         self._check_counts()
@@ -87,6 +112,7 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
         self.check_records()
         self.check_device()
         self.check_watching()
+        parse_settings(self.network_args)
 
     def unused_flags(self) -> list[str]:
         """What was given without effect, one sentence each, for a warning."""
@@ -101,6 +127,17 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
     def rank(self) -> int:
         """`network_dim`, or its default."""
         return 4 if self.network_dim is None else self.network_dim
+
+    @property
+    def network_settings(self) -> NetworkSettings:
+        """`network_args`, read and checked."""
+        return parse_settings(self.network_args)
+
+    @property
+    def base_loras(self) -> list[tuple[str, float]]:
+        """`base_weights`, each with its multiplier."""
+        files, multipliers = self.base_weights or (), self.base_weights_multiplier or ()
+        return list(zip(files, [*multipliers, *[1.0] * (len(files) - len(multipliers))], strict=True))
 
     def _check_counts(self) -> None:
         for flag in (
@@ -120,7 +157,14 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
             raise ValueError(f"--seed {self.seed}: must be below 2**63")
 
     def _check_numbers(self) -> None:
-        for flag in ("network_alpha", "learning_rate", "adapter_learning_rate", "discrete_flow_shift", "sigmoid_scale"):
+        for flag in (
+            "network_alpha",
+            "learning_rate",
+            "adapter_learning_rate",
+            "discrete_flow_shift",
+            "sigmoid_scale",
+            "scale_weight_norms",
+        ):
             value = getattr(self, flag)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"--{flag} {value}: a positive number is needed")
@@ -136,6 +180,11 @@ class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOpti
             raise ValueError("--persistent_data_loader_workers needs --max_data_loader_n_workers of at least 1")
         if self.network_module is None and self.network_weights is not None:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
+        if self.dim_from_weights and self.network_weights is None:
+            raise ValueError("--dim_from_weights takes the ranks of --network_weights, which is not given")
+        files, multipliers = len(self.base_weights or ()), len(self.base_weights_multiplier or ())
+        if multipliers > files:
+            raise ValueError(f"{multipliers} --base_weights_multiplier for {files} --base_weights")
         if self.camera_adapter is not None and self.adapter_args is not None:
             raise ValueError("--adapter_args are for a new adapter; --camera_adapter brings its own sizes")
         if self.trainable_modules is not None and not all(self.trainable_modules):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from common.files import human_size
 from common.logs import get_logger
 from common.progress import progress
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.checkpoints import epoch_name, step_name
 from training.config import TrainingConfig
 from training.interrupt import StopRequest, stop_on_signal
@@ -56,12 +56,13 @@ def train(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str] | None = None,
     held_out: TrainingSet | None = None,
     previews: Previews | None = None,
+    dit_file: Path | None = None,
 ) -> Summary:
     """Train to the end of `config`, writing checkpoints, states, the loss table and its picture.
 
@@ -75,13 +76,14 @@ def train(
         provenance: metadata only the script knows (base_task, ss_sd_model_name, ss_datasets, ss_num_train_items).
         held_out: what is validated on; None validates on nothing.
         previews: of `training.previews`; None makes none.
+        dit_file: where `dit` was loaded from; `--save_full_checkpoint` needs it.
 
     Raises:
         ValueError: a setting, the data set or the resumed state does not fit; or the loss is no longer a number,
             with the items' keys.
         KeyboardInterrupt: the user stopped the run; with `--save_state` the state was saved first.
     """
-    run = prepare_run(config, accelerator, dit, network, adapter, training_set, provenance or {})
+    run = prepare_run(config, accelerator, dit, network, adapter, training_set, provenance or {}, dit_file)
     summary = _Loop(run, held_out, previews).run_all()
     accelerator.end_training()
     return summary
@@ -185,7 +187,7 @@ class _Loop:
         if self.run.is_finished():
             return
         if epoch_done and is_due(counters.epoch, config.save_every_n_epochs):
-            self._save(epoch_name(config.output_name, counters.epoch), config.save_state)
+            self._save(epoch_name(config.output_name, counters.epoch), config.save_state, with_full=True)
             if self.is_main:
                 prune(config, "epoch", counters.epoch)
         if is_due(counters.step, config.save_every_n_steps):
@@ -193,11 +195,11 @@ class _Loop:
             if self.is_main:
                 prune(config, "step", counters.step)
 
-    def _save(self, name: str, with_state: bool) -> tuple[Path, ...]:
+    def _save(self, name: str, with_state: bool, with_full: bool = False) -> tuple[Path, ...]:
         if not self.is_main:
             return ()
         counters = self.run.counters
-        files = self.run.writer.write(name, counters.step, counters.epoch)
+        files = self.run.writer.write(name, counters.step, counters.epoch, with_full)
         if with_state:
             self._save_state(name)
         return tuple(files)
@@ -209,7 +211,8 @@ class _Loop:
 
     def _finish(self) -> tuple[Path, ...]:
         config = self.run.config
-        files = self._save(config.output_name, config.save_state or config.save_state_on_train_end)
+        with_state = config.save_state or config.save_state_on_train_end
+        files = self._save(config.output_name, with_state, with_full=True)
         self._draw()
         self.run.accelerator.wait_for_everyone()
         return files

@@ -3,11 +3,11 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.config import TrainingConfig
 from training.order import Layout
 
@@ -41,9 +41,7 @@ class RunFacts:
     """Seconds since 1970."""
 
 
-def lora_metadata(
-    config: TrainingConfig, facts: RunFacts, network: LoRANetwork, step: int, epoch: int
-) -> dict[str, str]:
+def lora_metadata(config: TrainingConfig, facts: RunFacts, network: Network, step: int, epoch: int) -> dict[str, str]:
     """The metadata of a LoRA file after `step` optimizer steps and `epoch` epochs; what is not known is left out."""
     values: dict[str, object] = {
         **_run_values(config, facts),
@@ -52,7 +50,9 @@ def lora_metadata(
         "ss_network_dim": network.rank,
         "ss_network_alpha": network.alpha,
         "ss_network_dropout": config.network_dropout,
-        "ss_network_args": json.dumps({}),
+        "ss_network_args": json.dumps(_stated(config.network_args)),
+        "ss_scale_weight_norms": config.scale_weight_norms,
+        "ss_base_weights": json.dumps(config.base_loras) if config.base_loras else None,
         "ss_steps": step,
         "ss_epoch": epoch,
         "ss_training_finished_at": time.time(),
@@ -63,6 +63,11 @@ def lora_metadata(
     if config.no_metadata:
         return {key: value for key, value in known.items() if key in _LEAST or key.startswith("modelspec.")}
     return known
+
+
+def _stated(arguments: Sequence[str] | None) -> dict[str, str]:
+    """`--network_args` as musubi-tuner keeps them: {key: text}."""
+    return {key: text for key, _, text in (argument.partition("=") for argument in arguments or ())}
 
 
 def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:

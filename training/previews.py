@@ -24,7 +24,7 @@ from generation.camera_source import choose_source, make_track
 from generation.encode import encode_condition, encode_images, encode_prompts, needs_clip
 from generation.pictures import PicturePaths, Pictures, read_pictures
 from generation.prompt_file import PromptRequest, read_prompts
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from sampling.denoise import CameraControl, sample
 from sampling.solvers import Solver, make_solver
 from training.order import derived_seed
@@ -157,7 +157,7 @@ class Previews:
         self.encoded = _encode(planned, task, files, device)
 
     def make(
-        self, dit: WanModel, network: LoRANetwork | None, accelerator: Accelerator, label: str, step: int
+        self, dit: WanModel, network: Network | None, accelerator: Accelerator, label: str, step: int
     ) -> list[Path]:
         """Make every video; the processes share them, and no one waits for another.
 

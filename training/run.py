@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from common.logs import get_logger
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.checkpoints import CheckpointWriter
 from training.compiling import compile_blocks
 from training.config import TrainingConfig
@@ -65,10 +66,11 @@ def prepare_run(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str],
+    dit_file: Path | None = None,
 ) -> Run:
     """Place and freeze the networks, build the optimizer, and go to where `--resume` says; see `loop.train`."""
     batches = len(training_set.batch_order(seed=0, epoch=0))
@@ -105,7 +107,7 @@ def prepare_run(
         config.persistent_data_loader_workers,
         pin_memory=accelerator.device.type == "cuda",
     )
-    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable)
+    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable, dit_file)
     log.info("training %s", describe(trainable))
     log.info(
         "%d batches an epoch, %d steps in all; %d process(es), accumulation %d, %s on %s, seed %d",
@@ -136,7 +138,7 @@ def _place(
     config: TrainingConfig,
     device: torch.device,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
 ) -> None:
     """Everything to the device, the trained networks in float32 and into the DiT, all in training mode."""
@@ -186,13 +188,14 @@ def _make_state(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     trainable: Sequence[Trainable],
     total_steps: int,
 ) -> Stateful:
     """The optimizer over the trainable list and its scheduler, with what `--resume` holds in all of them."""
-    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate)
+    ratio = config.network_settings.loraplus_lr_ratio
+    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate, ratio)
     wanted = {group["part"]: group["lr"] for group in groups}
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device

@@ -13,15 +13,18 @@ from torch import nn
 
 from common.logs import get_logger
 from common.precision import pick_device
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.compiling import set_backends
 from training.config import TrainingConfig
 from training.trackers import tracker_names
+from wan.keys import dit_to_diffusers
 
 log = get_logger("training")
 
 # a LoRA whose update is scaled below this hardly moves at usual learning rates
 _FEEBLE_SCALE = 0.05
+# names that musubi-tuner's users type for modules that are called otherwise here
+_MODULES = {"lycoris.kohya": "networks.lycoris_wan"}
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
@@ -56,7 +59,7 @@ def _process_group(config: TrainingConfig) -> list[KwargsHandler]:
     return [InitProcessGroupKwargs(timeout=timedelta(minutes=config.ddp_timeout))]
 
 
-def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
+def build_network(config: TrainingConfig, dit: nn.Module) -> Network | None:
     """The network of `--network_module` for this DiT, with `--network_weights` in it; None where none is asked for.
 
     Fresh weights follow from `--seed`; without one every process draws its own, and training starts from the first's.
@@ -68,24 +71,33 @@ def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
     if config.network_module is None:
         return None
     try:
-        create = importlib.import_module(config.network_module).create_network
+        create = importlib.import_module(_MODULES.get(config.network_module, config.network_module)).create_network
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"--network_module {config.network_module}: {error}; use networks.lora_wan") from None
+    settings = config.network_settings
     with torch.random.fork_rng(devices=[]):
         if config.seed is not None:
             torch.manual_seed(config.seed)
-        network = create(dit, rank=config.rank, alpha=config.network_alpha, dropout=config.network_dropout)
-    if not isinstance(network, LoRANetwork):
+        network = create(
+            dit,
+            rank=config.rank,
+            alpha=config.network_alpha,
+            dropout=config.network_dropout,
+            settings=settings,
+            like=config.network_weights if config.dim_from_weights else None,
+            to_diffusers=dit_to_diffusers,
+        )
+    if not isinstance(network, Network):
         raise ValueError(f"--network_module {config.network_module} makes no LoRA network; use networks.lora_wan")
     if config.network_weights is not None:
         network.load(config.network_weights)
-    if config.network_alpha / config.rank < _FEEBLE_SCALE:
+    if network.alpha / network.rank < _FEEBLE_SCALE:
         log.warning(
             "--network_alpha %g with --network_dim %d scales the LoRA's update by %.3g: it may seem to do nothing; "
             "an alpha near the dim is usual",
-            config.network_alpha,
-            config.rank,
-            config.network_alpha / config.rank,
+            network.alpha,
+            network.rank,
+            network.alpha / network.rank,
         )
     return network
 

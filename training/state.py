@@ -25,7 +25,7 @@ from common.arguments import HIGHEST
 from common.files import atomic_path, require_file
 from common.tensor_headers import UNREADABLE, why
 from common.weights import read_tensors, write_tensors
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.trainable import ADAPTER, DIT, LORA, Trainable
 from wan.adapters.interface import CameraAdapter
 
@@ -65,7 +65,7 @@ class Stateful:
     """The objects of a run that a state folder fills."""
 
     dit: nn.Module
-    network: LoRANetwork | None
+    network: Network | None
     adapter: CameraAdapter | None
     trainable: Sequence[Trainable]
     optimizer: torch.optim.Optimizer

@@ -112,6 +112,8 @@ def _update(run: Run) -> None:
         state.scaler.update()
         if state.scaler.get_scale() >= before:
             state.scheduler.step()
+    if run.config.scale_weight_norms is not None and state.network is not None:
+        state.network.limit_norms(run.config.scale_weight_norms)
     state.optimizer.zero_grad(set_to_none=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.config import TrainingConfig
 from training.flow_matching import clip_losses, draw_noise, velocity_target
 from training.loader import TrainingSet, to_device
@@ -45,7 +45,7 @@ def validate(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     with_camera: bool,
     held_out: TrainingSet,
 ) -> ValidationResult:
@@ -88,7 +88,7 @@ def validate(
     return ValidationResult(tuple((sigma, loss / count) for sigma, loss in zip(sigmas, losses, strict=True)))
 
 
-def _set_training(training: bool, dit: WanModel, network: LoRANetwork | None) -> None:
+def _set_training(training: bool, dit: WanModel, network: Network | None) -> None:
     dit.train(training)
     if network is not None:
         network.train(training)
