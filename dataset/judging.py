@@ -17,6 +17,7 @@ from dataset.fingerprint import folder_fingerprint
 from dataset.frames import clip_spans
 from dataset.names import LatentName
 from dataset.shortfalls import Reason
+from dataset.soundness import fault_of, odd_precisions
 from dataset.sources import MediaItem
 
 Headers = Mapping[LatentName, CacheHeader]
@@ -30,8 +31,10 @@ def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[Latent
         found = _open(folder / name.file_name())
         if not isinstance(found, CacheHeader):
             fault = found
-        elif "latents" not in found.keys or is_foreign(found):
+        elif "latents" not in found.keys or is_foreign(found) or odd_precisions(found):
             fault = "foreign"
+        elif fault_of(found):
+            fault = "unsound"
         else:
             headers[name] = found
     return headers, fault
@@ -42,8 +45,10 @@ def judge_text(path: Path, caption: str | None) -> Reason | None:
     header = _open(path)
     if not isinstance(header, CacheHeader):
         return header
-    if "t5" not in header.keys or is_foreign(header):
+    if "t5" not in header.keys or is_foreign(header) or odd_precisions(header):
         return "foreign"
+    if fault_of(header):
+        return "unsound"
     return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
 
 
@@ -67,6 +72,8 @@ def judge_camera(
     said = header.metadata
     if not is_camera_cache(header):
         return "foreign"
+    if fault_of(header):
+        return "unsound"
     media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
     if media and header.source_info is not None and media != {_medium_of(header)}:
         return "parted"

@@ -53,6 +53,7 @@ from dataset.names import (
     parse_latent_name,
     text_name,
 )
+from dataset.soundness import fault_of, odd_precisions
 from dataset.sources import ItemGroup, MediaItem, shorten
 
 logger = get_logger("dataset")
@@ -361,10 +362,14 @@ def _header_or_none(path: Path) -> CacheHeader | None:
     if not path.is_file():
         return None
     try:
-        return read_header(path)
+        header = read_header(path)
     except ValueError as error:
         logger.warning(f"{error}; it is made again")
         return None
+    fault = fault_of(header)
+    if fault:
+        logger.warning(f"{fault}, which is done now")
+    return None if fault or odd_precisions(header) else header
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:

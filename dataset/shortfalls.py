@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.sources import shorten
 
 Kind = Literal["latent", "text", "camera"]
-Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled", "parted"]
+Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "unsound", "uncontrolled", "parted"]
 
 _SCRIPTS: dict[Kind, str] = {
     "latent": "wan_cache_latents.py",
@@ -23,6 +23,7 @@ _REASONS: dict[Reason, str] = {
     "poor": "do not hold all of {tensors}",
     "foreign": "are of another program or version of the format",
     "damaged": "cannot be read",
+    "unsound": "hold shapes or metadata that such a cache cannot have",
     "uncontrolled": "hold no control, and the items name none (control_path in the jsonl, or control_directory)",
     "parted": "are of another version of the medium than other caches of the item (it or its rate changed in between)",
 }

@@ -144,6 +144,8 @@ def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: Datase
     kind = kind_of(path) if check else "unknown"
     if kind == "nothing":
         raise record.missing(key)
+    if kind == "pipe":
+        raise ValueError(f"{record.where}: {key} {path} is a pipe or device; expected a file that can be read twice")
     # where media need not be there, a name of no known ending may have been a folder
     fits_by_name = known or (folders and not check)
     if (folders and any(images_in(path))) if kind == "folder" else fits_by_name:
