@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ray_scale=1 if adapter is None else adapter.config.ray_scale,
         task=args.task,
         use_all_caches=args.use_all_caches,
+        widths=task.feature_widths,
     )
     accelerator = make_accelerator(config)
     # weights that are themselves trained keep float32, or small updates would be lost in rounding

@@ -5,6 +5,7 @@ What a file does not say is not held against it, so the caches of musubi-tuner c
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from camera.language import has_camera
 from common.media import VideoInfo
@@ -17,14 +18,22 @@ from dataset.fingerprint import folder_fingerprint
 from dataset.frames import clip_spans
 from dataset.names import LatentName
 from dataset.shortfalls import Reason
-from dataset.soundness import fault_of, odd_precisions
+from dataset.soundness import fault_of, has_widths, odd_precisions
 from dataset.sources import MediaItem
 
 Headers = Mapping[LatentName, CacheHeader]
 
 
-def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
-    """The headers of those latent caches of an item that are ours to read, and why others are not."""
+def read_headers(
+    folder: Path, names: Sequence[LatentName], widths: Mapping[str, int] = MappingProxyType({})
+) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
+    """The headers of those latent caches of an item that are ours to read, and why others are not.
+
+    Args:
+        folder: where they lie.
+        names: the caches.
+        widths: of the features that the network reads (`Demand.widths`).
+    """
     headers: dict[LatentName, CacheHeader] = {}
     fault: Reason | None = None
     for name in names:
@@ -35,13 +44,15 @@ def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[Latent
             fault = "foreign"
         elif fault_of(found):
             fault = "unsound"
+        elif not has_widths(found, widths):
+            fault = "alien"
         else:
             headers[name] = found
     return headers, fault
 
 
-def judge_text(path: Path, caption: str | None) -> Reason | None:
-    """Why a text cache cannot be used for `caption` (None: any); None when it can."""
+def judge_text(path: Path, caption: str | None, widths: Mapping[str, int] = MappingProxyType({})) -> Reason | None:
+    """Why a text cache cannot be used for `caption` (None: any) by a network that reads `widths`; None when it can."""
     header = _open(path)
     if not isinstance(header, CacheHeader):
         return header
@@ -49,6 +60,8 @@ def judge_text(path: Path, caption: str | None) -> Reason | None:
         return "foreign"
     if fault_of(header):
         return "unsound"
+    if not has_widths(header, widths):
+        return "alien"
     return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
 
 

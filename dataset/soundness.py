@@ -4,7 +4,7 @@ Files come from other programs and hands, too, and a wrong one is to be named be
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dataset.cache import LATENT_CHANNELS, CacheHeader
 
@@ -23,6 +23,11 @@ def fault_of(header: CacheHeader) -> str:
 def odd_precisions(header: CacheHeader) -> list[str]:
     """The tensors of a latent or text cache whose numbers are none that an encoder gives, such as whole numbers."""
     return [name for name in _RANKS if name in header.dtypes and header.dtypes[name] not in _FLOATS]
+
+
+def has_widths(header: CacheHeader, widths: Mapping[str, int]) -> bool:
+    """Whether the features (t5, clip) that a cache holds are as wide as those of the encoders in question."""
+    return all(header.shapes[name][-1:] == (width,) for name, width in widths.items() if name in header.shapes)
 
 
 def _fault_of_shapes(header: CacheHeader) -> str:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from common.weights import read_metadata, read_tensors, write_tensors
+from dataset.caching import plan_caching, run_caching
 from dataset.examining import verdicts_of
-from tests.dataset.helpers import camera_caption, encode_latents
+from dataset.kinds import LatentCaching, TextCaching
+from tests.dataset.helpers import I2V, camera_caption, encode_latents, encode_text
 
 LATENTS, TEXT, CAMERA = "v0_0*_wan.safetensors", "v0_wan_te.safetensors", "v0_wan_camera.safetensors"
 
@@ -91,6 +93,26 @@ def test_frame_times_that_are_none_are_no_traceback(cached, times):
         with pytest.raises(ValueError, match=r"hold shapes or metadata .*: v0"):
             cached.training_set(use_all_caches=everything)
     assert made_anew(cached) == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("pattern", "kind"), [(TEXT, "text"), (LATENTS, "latent")])
+def test_features_of_another_encoder_are_told_before_training_and_made_again(cached, pattern, kind):
+    """As musubi-tuner writes them, without a word on the encoder: else they would stay, and stop the first step."""
+    widths = {"t5": 6, "clip": 8}
+    cut = only("varlen" if kind == "text" else "clip", lambda tensor: tensor[:, :4])
+    file = edit(cached, pattern, cut, {})
+    write_tensors(file, read_tensors(file), {"architecture": "wan", "caption1": camera_caption()})
+    assert len(cached.training_set()) == 1
+    for everything in (False, True):
+        with pytest.raises(ValueError, match=f"{kind} caches of 1 of 1 items are of another encoder"):
+            cached.training_set(widths=widths, use_all_caches=everything)
+    if kind == "text":
+        texts = plan_caching(cached.groups, TextCaching(widths=widths), skip_existing=True)
+        assert run_caching(texts, encode_text) == 1
+    else:
+        clips = plan_caching(cached.groups, LatentCaching(I2V, widths=widths), skip_existing=True)
+        assert run_caching(clips, encode_latents) == 1
+    assert len(cached.training_set(widths=widths)) == 1
 
 
 def test_a_name_that_no_disk_takes_is_told_before_anything_is_encoded(project):

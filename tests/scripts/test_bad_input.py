@@ -74,6 +74,17 @@ def test_training_without_caches_lists_the_commands(world, refuses):
     assert not (world.root / "out").exists()
 
 
+def test_training_from_text_of_another_encoder(world, refuses):
+    world.cache_all()
+    for file in world.cache.glob("*_wan_te.safetensors"):
+        narrow = {key: tensor[:, :64].contiguous() for key, tensor in read_tensors(file).items()}
+        write_tensors(file, narrow, {"architecture": "wan"})
+    refuses(world.train(), "text caches of 3 of 3 items are of another encoder", "wan_cache_text_encoder_outputs.py")
+    assert not (world.root / "out").exists()
+    world.cache_all("--skip_existing")
+    assert world.train("--max_train_steps", 1) == 0
+
+
 def test_training_a_dit_of_another_task(world, weights, tmp_path, refuses):
     world.cache_all()
     dit = read_tensors(weights / "dit.safetensors")
