@@ -59,6 +59,11 @@ def test_a_caption_without_a_camera_is_named(world, refuses):
     refuses(world.call("wan_cache_camera_encoder_outputs"), "mute.mp4", "no camera", "<direction>")
 
 
+def test_a_confidence_that_none_can_have(world, refuses):
+    refuses(world.call("wan_cache_camera_encoder_outputs", "--min_confidence", 2), "--min_confidence 2", "0 to 1")
+    assert not world.cache.exists()
+
+
 def test_a_missing_model_says_where_it_belongs(world, refuses):
     script = "wan_cache_latents"
     refuses(world.call(script, "--vae", world.root / "none.pth"), "--vae", "none.pth", "weights/README.md")
