@@ -120,6 +120,7 @@ def load_sets(
             ray_scale=1 if adapter is None else adapter.config.ray_scale,
             task=args.task,
             use_all_caches=args.use_all_caches,
+            widths=task.feature_widths,
         )
 
     training_set = load(args.dataset_config)
