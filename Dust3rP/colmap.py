@@ -242,7 +242,7 @@ def _remarks(scene: Scene, has_pose: Tensor, angle_deg: float, known: bool) -> t
         f"{angle_deg:.1f} degrees, horizontal field of view {fov_deg:.1f} degrees"
     ]
     if registered < frames:
-        told.append(f"{frames - registered} frames could not be placed; their poses are interpolated")
+        told.append(f"{frames - registered} of the frames could not be placed; their poses are interpolated")
     if not known and scene.focal_evidence < LEAST_EVIDENCE:
         told.append(f"{_FOCAL_UNKNOWN}: {fov_deg:.0f} degrees are assumed; state it by --intrinsics or --fov_deg")
     return tuple(told)

@@ -8,7 +8,9 @@ are hardly apart, leads astray. So it maps with a fixed one; `Dust3rP.refining` 
 """
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,10 +71,14 @@ def load_pycolmap() -> ModuleType:
     Raises:
         ValueError: it is not installed; says how to install it.
     """
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         import pycolmap
     except ImportError as error:
         raise ValueError(f"pose backend 'colmap' needs the package pycolmap ({error}): {_INSTALL}") from None
+    # its import takes the signal over and prints a native stack trace, where `common.cli` cleans up
+    if terminate is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)
     return pycolmap
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 LOSS_PX = (1.0, 0.5, 0.25, 0.12, 0.06)
 """Widths of Cauchy's loss, one adjustment after the other ..."""
+_FIXED = 2
+"""So many of them are with the focal length held: enough to settle, too few to drop what speaks against it."""
 _NARROWEST = 0.5
 """... but none below this share of the median error, which in filmed pictures is noise."""
 _TRIM = 2.5
@@ -32,9 +34,11 @@ def refined(colmap: Any, model: Any, known: bool) -> tuple[Any, float]:
         The model, and by which share the pictures fit worse when the focal length is a quarter longer or shorter:
         infinity for a known one. Below LEAST_EVIDENCE the length that the model began with is kept.
     """
-    width_px = _narrowed(colmap, model, LOSS_PX[:-1], False)
+    width_px = _narrowed(colmap, model, LOSS_PX[:_FIXED], False)
+    if model.num_points3D() == 0:
+        return model, 0.0
     model, evidence = (model, np.inf) if known else _with_focal(colmap, model, width_px)
-    _narrowed(colmap, model, (width_px, LOSS_PX[-1]), not known and evidence >= LEAST_EVIDENCE)
+    _narrowed(colmap, model, (width_px, *LOSS_PX[_FIXED:]), not known and evidence >= LEAST_EVIDENCE)
     return model, evidence
 
 

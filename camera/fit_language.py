@@ -30,7 +30,7 @@ _WORD_PENALTY = 3.0
 _FLOOR = 0.002
 """Radians, and shares of the path, below which a better fit is worth no word."""
 _SMALLEST = 0.01
-"""Radians, and units of the planner, by which a word must move the camera to be tried."""
+"""Radians, and units of the planner, by which a word must move the camera to be written."""
 _PATIENCE = 2
 """Numbers of segments in a row that bring nothing, after which no more are tried."""
 _FIRST_STEPS, _STEPS = 3, 12
@@ -320,7 +320,7 @@ def _simplified(path: _Path, guess: _Guess, with_scale: bool) -> tuple[_Guess, f
         rates[made <= max(_SMALLEST, made.min())] = 0.0
         tried = _refined(path, replace(guess, rates=rates), with_scale)
         simpler = _score(path, tried)
-        if simpler >= score:
+        if math.isinf(simpler) or (simpler >= score and made.min() > _SMALLEST):
             break
         guess, score = tried, simpler
     return guess, score
