@@ -38,7 +38,7 @@ def test_starts_at_the_base_learns_everywhere_and_merges_to_what_it_was(tmp_path
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
     network.save(tmp_path / "l.safetensors")
     network.remove()
-    assert torch.equal(call(dit), base) and (live - base).norm() / base.norm() > 0.05
+    assert torch.equal(call(dit), base) and (live - base).norm() / base.norm() > 5e-3
     merge_lora(dit, tmp_path / "l.safetensors")
     assert (call(dit) - live).norm() / live.norm() < 1e-6
 

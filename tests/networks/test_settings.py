@@ -59,7 +59,7 @@ def test_patterns_fit_whole_paths_and_must_fit_something(key: str) -> None:
         chosen(**{key: ["ffn"]})
     with pytest.raises(ValueError, match="leave no module"):
         chosen(exclude_patterns=[".*"])
-    with pytest.raises(ValueError, match="rank_pattern: 'attn.q'"):
+    with pytest.raises(ValueError, match=r"rank_pattern: 'attn\.q'"):
         chosen(rank_pattern={"attn.q": 2})
 
 
@@ -136,5 +136,5 @@ def test_norms_are_limited_as_measured_on_the_whole_product(longest: float) -> N
 
 
 def test_dora_is_refused_with_the_way_to_it() -> None:
-    with pytest.raises(ValueError, match="lycoris.kohya --network_args algo=lora dora_wd=True"):
+    with pytest.raises(ValueError, match=r"lycoris\.kohya --network_args algo=lora dora_wd=True"):
         create_network(make_dit(), 2, 1.0, settings=NetworkSettings(dora_wd=True))

@@ -61,7 +61,7 @@ def test_every_spelling_of_every_module_is_found(tmp_path: Path, spelling: str, 
 
 
 def test_a_distilled_lora_changes_weights_biases_norms_and_modulation(tmp_path: Path) -> None:
-    """The parts of few-step LoRAs: differences of biases, norms and modulation, low rank on layers beside the blocks."""
+    """As few-step LoRAs: differences of biases, norms and modulation, low rank on layers beside the blocks."""
     diffs = {
         "blocks.0.norm3.diff": ("blocks.0.norm3.weight", draw(32)),
         "blocks.0.norm3.diff_b": ("blocks.0.norm3.bias", draw(32)),

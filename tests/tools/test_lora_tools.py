@@ -37,11 +37,10 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_there_and_back(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert convert_lora.STYLES == STYLES
-    assert convert_lora.main([str(files[1]), str(tmp_path / "d.safetensors"), "--target", "diffusers"]) == 0
-    assert (
-        convert_lora.main([str(tmp_path / "d.safetensors"), str(tmp_path / "m.safetensors"), "--target", "musubi"]) == 0
-    )
-    before, after = read_tensors(files[1]), read_tensors(tmp_path / "m.safetensors")
+    there, back = str(tmp_path / "d.safetensors"), str(tmp_path / "m.safetensors")
+    assert convert_lora.main([str(files[1]), there, "--target", "diffusers"]) == 0
+    assert convert_lora.main([there, back, "--target", "musubi"]) == 0
+    before, after = read_tensors(files[1]), read_tensors(back)
     assert before.keys() == after.keys() and all(torch.equal(after[key], before[key]) for key in before)
 
 
@@ -72,7 +71,7 @@ from dataclasses import replace
 import torch
 from training.full_checkpoint import write_full_checkpoint
 from wan.config import WAN_CONFIGS
-config = replace(WAN_CONFIGS["i2v-tiny"].dit, dim=768, ffn_dim=3072, num_layers=12, num_heads=6)
+config = replace(WAN_CONFIGS["i2v-tiny"].dit, dim=512, ffn_dim=2048, num_layers=12, num_heads=4)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 write_full_checkpoint(sys.argv[3], sys.argv[1], config, [(sys.argv[2], 1.0)])
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
@@ -83,7 +82,7 @@ def test_merging_holds_a_few_tensors(tmp_path: Path) -> None:
     from dataclasses import replace
 
     with torch.device("meta"):
-        dit = WanModel(replace(TINY, dim=768, ffn_dim=3072, num_layers=12, num_heads=6))
+        dit = WanModel(replace(TINY, dim=512, ffn_dim=2048, num_layers=12, num_heads=4))
     tensors = {name: torch.zeros(value.shape) for name, value in dit.state_dict().items()}
     whole = sum(value.nbytes for value in tensors.values())
     largest = max(value.nbytes for value in tensors.values())
@@ -99,5 +98,5 @@ def test_merging_holds_a_few_tensors(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert whole > 400e6 and (tmp_path / "out.safetensors").stat().st_size > whole
+    assert whole > 200e6 and (tmp_path / "out.safetensors").stat().st_size > whole
     assert float(result.stdout) < 12 * largest < whole / 3, (result.stdout, largest, whole)

@@ -23,12 +23,8 @@ def test_lora_plus_has_a_group_of_its_own_and_every_parameter_is_in_one() -> Non
     dit, network, adapter = make_dit(), create_network(make_dit(), 2, 2.0), make_adapter()
     trainable = collect_trainable(dit, network, adapter, ["head"])
     groups = {group["part"]: group for group in parameter_groups(trainable, 0.5, 0.25, 16.0)}
-    assert {part: group["lr"] for part, group in groups.items()} == {
-        "lora": 0.5,
-        "lora+": 8.0,
-        "adapter": 0.25,
-        "dit": 0.5,
-    }
+    rates = {part: group["lr"] for part, group in groups.items()}
+    assert rates == {"lora": 0.5, "lora+": 8.0, "adapter": 0.25, "dit": 0.5}
     ups = {id(lora.lora_up.weight) for lora in network.loras().values()}
     assert {id(p) for p in groups["lora+"]["params"]} == ups
     everything = [id(p) for group in groups.values() for p in group["params"]]
@@ -73,20 +69,25 @@ def test_norms_stay_below_the_limit_while_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [None, ["self_attn.q"]])
 def test_a_whole_checkpoint_is_what_was_trained(tmp_path: Path, words: list[str] | None) -> None:
     write_tensors(tmp_path / "dit.safetensors", make_dit().state_dict())
-    create_network(make_dit(), 2, 2.0).save(tmp_path / "base.safetensors")
+    base = create_network(make_dit(), 2, 2.0)
+    for lora in base.loras().values():
+        torch.nn.init.normal_(lora.lora_up.weight)
+    base.save(tmp_path / "base.safetensors")
     changes = {"trainable_modules": words, "base_weights": [str(tmp_path / "base.safetensors")]}
     config = make_config(tmp_path, save_full_checkpoint=True, max_train_epochs=2, save_every_n_epochs=1, **changes)
     dit, network, adapter = make_networks(config)
+    merge_lora(dit, tmp_path / "base.safetensors")
     train(config, make_accelerator(config), dit, network, adapter, RandomSet(2), dit_file=tmp_path / "dit.safetensors")
     assert (tmp_path / "total-1.safetensors").exists()
     whole = load_dit(tmp_path / "total-2.safetensors", DIT, device="cpu", dtype=torch.float32)
     network.remove()
     dit.attach_adapter(None)
     merge_lora(dit, tmp_path / "run.safetensors")
-    assert list(read_tensors(tmp_path / "total-2.safetensors")) == list(dit.state_dict())
+    assert read_tensors(tmp_path / "total-2.safetensors").keys() == dit.state_dict().keys()
     for key, value in dit.state_dict().items():
-        torch.testing.assert_close(whole.state_dict()[key], value, rtol=0, atol=1e-7)
-    assert not torch.equal(value, make_dit().state_dict()["blocks.0.self_attn.q.weight"])
+        torch.testing.assert_close(whole.state_dict()[key], value, rtol=0, atol=1e-6)
+    key = "blocks.0.self_attn.q.weight"
+    assert (whole.state_dict()[key] - make_dit().state_dict()[key]).norm() > 0.01
 
 
 def test_an_adapter_travels_along_and_the_fp8_file_is_refused(tmp_path: Path) -> None:
