@@ -46,7 +46,7 @@ def kind_of(parts: Shapes) -> str | None:
             if (side in names) == bool(names & pair) or (names & pair and not pair <= names):
                 raise ValueError(f"has no {side}, or not the pair {side}_a, {side}_b; the file is not whole")
         return "lokr"
-    if set(parts) & {ALPHA, DORA} and not set(parts) & set(_WHOLE):
+    if not set(parts) & set(_WHOLE):
         raise ValueError("has no matrices; the file is not whole")
     return None
 
