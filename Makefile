@@ -33,8 +33,8 @@ demo: $(VENV)/runtime.stamp $(VENV)/colmap.stamp
 	@$(PY) tools/run_demo.py
 
 test: $(VENV)/dev.stamp
-	@echo "== running the tests"
-	@$(PY) -m pytest -m "not gpu"
+	@echo "== running the tests, a file to each of two processes of one thread"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu" -n 2 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     setup_logging()
     arguments.check_ranges(args, batch_size=1, num_workers=1, estimate_frames=2, min_confidence=0)
+    if args.min_confidence > 1:
+        raise ValueError(f"--min_confidence {args.min_confidence:g}: expected a number from 0 to 1")
     from common.ranks import device_of_rank, read_ranks
     from dataset.caching import plan_caching, run_caching
     from dataset.config import load_config

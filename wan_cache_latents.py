@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     groups = load_items(load_config(args.dataset_config))
     plan = plan_caching(
         groups,
-        LatentCaching(tensors, encoders),
+        LatentCaching(tensors, encoders, task.feature_widths),
         skip_existing=args.skip_existing,
         batch_size=args.batch_size,
         num_workers=args.num_workers,

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "tokenizer": file_fingerprint(tokenizer),
         },
         count_tokens,
+        task.feature_widths,
     )
     plan = plan_caching(
         groups,

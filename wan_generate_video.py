@@ -220,8 +220,9 @@ def load_network(job: Job) -> "WanModel":
 
     from common.precision import compute_dtype
     from generation.camera import load_scaled_adapter
-    from networks.lora_wan import merge_while_loading
+    from networks.merging import merge_while_loading
     from wan.fp8 import use_fast_fp8
+    from wan.keys import dit_to_diffusers
     from wan.loading import load_dit
 
     args, dtype = job.args, compute_dtype(None, job.device, torch.bfloat16)
@@ -235,7 +236,7 @@ def load_network(job: Job) -> "WanModel":
         dtype=dtype,
         attn_mode=args.attn_mode,
         fp8=arguments.fp8_mode(args.fp8, args.fp8_scaled),
-        merge=merge_while_loading(loras) if loras else None,
+        merge=merge_while_loading(loras, dit_to_diffusers) if loras else None,
     )
     if args.fp8_fast:
         log.info("%d layers multiply in 8 bits", use_fast_fp8(dit, job.device))

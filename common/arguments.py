@@ -101,7 +101,7 @@ def add_model_paths(parser: argparse._ActionsContainer, *names: str) -> None:
         parser.add_argument(f"--{name}", metavar="PATH", help=f"{meanings[name]}; default: the task's under weights/")
 
 
-def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+def add_tokenizer(parser: argparse._ActionsContainer) -> None:
     """`--tokenizer`: where the text encoder's tokenizer lies."""
     parser.add_argument(
         "--tokenizer", metavar="PATH", help="tokenizer file or folder; default: the task's, or one beside --t5"

@@ -110,7 +110,7 @@ def remove_leftovers(folder: str | Path) -> list[str]:
 
 
 def _is_abandoned(temporary: Path, pid: int, host: str) -> bool:
-    if host == _host() and sys.platform != "win32" and not _is_running(pid):
+    if host == _host() and sys.platform != "win32" and not is_running(pid):
         return True
     try:
         return time.time() - temporary.stat().st_mtime > _OLD_SECONDS
@@ -118,7 +118,7 @@ def _is_abandoned(temporary: Path, pid: int, host: str) -> bool:
         return False
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether a process of this number exists, whoever owns it."""
     try:
         os.kill(pid, 0)

@@ -38,7 +38,7 @@ UNREADABLE = (
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 _UNPICKLER = "WeightsUnpickler error: "
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -55,6 +55,7 @@ _DTYPES = {
     "U64": torch.uint64,
     "BOOL": torch.bool,
 }
+"""{type as a safetensors header names it: torch's}."""
 # a hundred times that of the largest DiT; the safetensors library allows 100 MB, whose JSON would fill gigabytes
 _LONGEST_HEADER = 16 << 20
 _MOST_AXES, _LARGEST = 16, 2**62
@@ -222,7 +223,7 @@ def _entry(file: Path, name: str, stated: Any, data: int) -> TensorEntry:
     shape, offsets = stated["shape"], stated["data_offsets"]
     if not all(isinstance(part, list) and all(type(n) is int and n >= 0 for n in part) for part in (shape, offsets)):
         raise ValueError(f"{wrong} has a shape or offsets that are no numbers from 0 up")
-    dtype = _DTYPES.get(stated["dtype"]) if isinstance(stated["dtype"], str) else None
+    dtype = DTYPES.get(stated["dtype"]) if isinstance(stated["dtype"], str) else None
     if dtype is None:
         raise ValueError(f"{wrong} has the type {short_name(str(stated['dtype']))!r}, which this program cannot read")
     if len(offsets) != 2:

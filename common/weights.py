@@ -2,7 +2,7 @@
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from common.files import atomic_path
 from common.precision import dtype_name
 from common.streaming import stream_tensors
-from common.tensor_headers import TensorEntry, read_header, short_name
+from common.tensor_headers import DTYPES, TensorEntry, read_header, short_name
 
 _SHOWN = 5
 # tensors are summed in pieces of so many numbers; those of a CPU are widened first, and larger ones would stay in its
 # memory as holes between the weights
 _PIECE = {"cpu": 1 << 18}
 _LARGE_PIECE = 1 << 26
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
@@ -181,3 +182,40 @@ def assign_tensors(module: nn.Module, tensors: Mapping[str, Tensor], what: str, 
     if misfit:
         raise ValueError(f"{source} does not fit {what}. {misfit}")
     module.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def write_streaming(
+    path: str | Path,
+    layout: Mapping[str, tuple[torch.dtype, torch.Size]],
+    tensors: Iterable[tuple[str, Tensor]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a .safetensors file tensor by tensor, whole or not there, with no more of it in memory than one of them.
+
+    Args:
+        path: the file.
+        layout: {name: type and shape}, of everything that will come, in the order of the file.
+        tensors: each of them once, in any order, in its type and shape.
+        metadata: strings.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written to.
+    """
+    table: dict[str, object] = {"__metadata__": dict(sorted((metadata or {}).items()))} if metadata else {}
+    starts, end = {}, 0
+    for name, (dtype, shape) in layout.items():
+        starts[name], end = end, end + shape.numel() * dtype.itemsize
+        table[name] = {"dtype": _DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    # the format wants the data to begin at a multiple of 8
+    header = header.ljust(-(-len(header) // 8) * 8)
+    left = dict(layout)
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        opened.write(len(header).to_bytes(8, "little") + header)
+        # the last tensor may be of no length, or not the last to come
+        opened.truncate(8 + len(header) + end)
+        for name, tensor in tensors:
+            assert left.pop(name) == (tensor.dtype, tensor.shape), f"{name} is not as it was announced"
+            opened.seek(8 + len(header) + starts[name])
+            opened.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        assert not left, f"{len(left)} tensors did not come"

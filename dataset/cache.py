@@ -47,6 +47,8 @@ class CacheHeader:
     """Key in the file, by plain name: latents, latents_image, clip, t5 ..."""
     shapes: Mapping[str, tuple[int, ...]]
     """Shape by plain name."""
+    dtypes: Mapping[str, str]
+    """Precision by plain name, as safetensors says it: BF16, F32 ..."""
     metadata: Mapping[str, str]
     """All metadata strings."""
 
@@ -114,8 +116,10 @@ def read_header(path: str | Path) -> CacheHeader:
     try:
         with safe_open(file, framework="pt") as opened:
             keys = _plain_keys(opened.keys())
-            shapes = {name: tuple(opened.get_slice(key).get_shape()) for name, key in keys.items()}
-            return CacheHeader(file, keys, shapes, dict(opened.metadata() or {}))
+            slices = {name: opened.get_slice(key) for name, key in keys.items()}
+            shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
+            dtypes = {name: str(piece.get_dtype()) for name, piece in slices.items()}
+            return CacheHeader(file, keys, shapes, dtypes, dict(opened.metadata() or {}))
     except SafetensorError as error:
         raise ValueError(f"{file}: not a whole cache file ({error}); remove it and cache again") from None
 

@@ -7,12 +7,12 @@ earlier run was stopped.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,8 @@ logger = get_logger("dataset")
 
 P = TypeVar("P")
 _SHOWN_ERRORS = 5
+_LONGEST_NAME = 255
+"""Bytes of a file name on ext4, xfs, btrfs, zfs and NFS."""
 PROCESS_BYTES = 4 << 30
 """From so much to load on, processes load faster than threads: starting them costs a few seconds."""
 
@@ -104,6 +106,7 @@ def plan_caching(
     def plan_one(item: MediaItem) -> _ItemPlan[J]:
         try:
             jobs = kind.jobs(item, lying[item.entry].get(item.key, ()))
+            _refuse_long_names(jobs)
             return _ItemPlan(jobs, [job.target for job in jobs if not (skip_existing and kind.is_fresh(job))])
         except (ValueError, OSError) as error:
             return _ItemPlan([], [], str(error))
@@ -125,6 +128,17 @@ def plan_caching(
     refuse_full_folders(kind, [job for job in jobs if job.target in missing], before)
     logger.info(f"{kind.label} caches: {len(missing)} to make, {len(expected) - len(missing)} there and up to date")
     return CachingPlan(kind, tuple(groups), batches, expected, before, ranks)
+
+
+def _refuse_long_names(jobs: Sequence[J]) -> None:
+    """A name that no disk takes is told before anything is encoded."""
+    for job in jobs:
+        excess = len(os.fsencode(job.target.name)) - _LONGEST_NAME
+        if excess > 0:
+            raise ValueError(
+                f"{job.item.where}: {job.item.path.name} makes the cache name {excess} bytes too long for a file "
+                f"({_LONGEST_NAME} at most); give the medium a shorter name"
+            )
 
 
 def _share(batches: Sequence[Sequence[J]], missing: frozenset[Path], ranks: Ranks) -> tuple[Batch[J], ...]:
@@ -266,7 +280,7 @@ def _summarise(plan: CachingPlan[J, L, R], written: int, total: int, seconds: fl
 def _wants_processes(plan: CachingPlan[J, L, R], workers: int) -> bool:
     """True when there is so much to load that processes are worth their start, and a core for each of them."""
     # on two busy cores, threads loaded clips of 81 frames in half to two thirds of the time that processes took
-    has_cores = 1 < workers < (cpu_count() or 1)
+    has_cores = 1 < workers < (os.cpu_count() or 1)
     return CAN_SHARE and has_cores and sum(_sizes(plan)) >= PROCESS_BYTES
 
 
@@ -278,4 +292,4 @@ def worker_count(num_workers: int | None, ranks: Ranks) -> int:
     """How many workers load ahead: the given number, or this process's share of the cores but one."""
     if num_workers is not None:
         return max(1, num_workers)
-    return max(1, ((cpu_count() or 2) - 1) // ranks.local_world)
+    return max(1, ((os.cpu_count() or 2) - 1) // ranks.local_world)

@@ -131,7 +131,10 @@ def spans_of(item: MediaItem, info: VideoInfo) -> list[ClipSpan]:
     Raises:
         ValueError: an image is too small for the data set.
     """
-    size = bucket_of(item.entry, (info.width, info.height))
+    try:
+        size = bucket_of(item.entry, (info.width, info.height))
+    except ValueError as error:
+        raise ValueError(f"{item.where}: {item.path.name}: {error}") from None
     if item.entry.media == "image":
         return [ClipSpan(0, (0,), size)]
     kept = _kept(item, info)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from common.files import require_file
 from common.logs import get_logger
-from dataset.paths import kind_of, resolve, resolve_beside
+from dataset.paths import is_there, kind_of, resolve, resolve_beside
 from dataset.schema import KEYS, SOURCE_KEYS, nearest, read_table, refuse_unknown
 
 if sys.version_info >= (3, 11):
@@ -156,8 +156,10 @@ def _read_entry(file: Path, number: int, table: Mapping[str, Any], shared: Mappi
             logger.warning(f"{where}: control_directory has no effect: the lines of a jsonl file name a control_path")
     caches = values.get("cache_directory")
     values["cache_directory"] = resolve_beside(caches, file.parent, source_text) if caches else source
-    if kind_of(values["cache_directory"]) == "file":
+    if kind_of(values["cache_directory"]) in {"file", "pipe"}:
         raise ValueError(f"{where}: cache_directory = {caches!r} is a file; expected a folder or a free name")
+    if values["cache_directory"].is_symlink() and not is_there(values["cache_directory"]):
+        raise ValueError(f"{where}: cache_directory = {caches!r} is a link that leads nowhere; expected a folder")
     for key in ("camera_directory", "control_directory"):
         if key in values:
             values[key] = _existing(key, values[key], where, file.parent)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from camera.language import has_camera
 from common.tensor_headers import TensorEntry
 from common.tensor_headers import read_header as read_entries
@@ -26,6 +24,7 @@ from dataset.names import (
     text_name,
 )
 from dataset.shortfalls import Reason
+from dataset.soundness import fault_of, odd_precisions
 from dataset.sources import MediaItem, load_items
 
 Kind = Literal["latent", "text", "camera", "unknown"]
@@ -33,7 +32,6 @@ Status = Literal["sound", "fresh", "stale", "missing", "stray", "foreign", "dama
 """sound: whole and finite, and no dataset file was asked; fresh and stale: what the dataset file asks for, or not;
 missing: it asks, and there is none; stray: of no item; foreign: of another program or version of the format."""
 
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _STALE = "the dataset file now asks for other frames, another size, caption or camera, or the medium has changed"
 _STRAY = "belongs to no item of the dataset file"
 
@@ -84,10 +82,10 @@ def examine(path: Path) -> Finding:
     if is_foreign(header):
         said = {name: header.metadata.get(name) for name in ("architecture", "format_version", "encoding_version")}
         return replace(finding, status="foreign", fault=f"of another architecture or version of the format: {said}")
-    odd = [name for name, tensor in tensors.items() if tensor.dtype not in _DTYPES and name != "f_indices_int32"]
+    odd = odd_precisions(header)
     if odd:
         return replace(finding, status="foreign", fault=f"numbers of another precision: {', '.join(odd)}")
-    fault = _fault_of_shapes(header) or _fault_of_metadata(header)
+    fault = fault_of(header)
     try:
         read_cache(path, [name for name in (*LATENT_TENSORS, "t5") if name in header.keys])
     except (ValueError, OSError) as error:
@@ -103,7 +101,7 @@ def _with_camera(finding: Finding) -> Finding:
     except (ValueError, OSError) as error:
         return replace(finding, status="foreign" if fault == "foreign" else "damaged", fault=str(error))
     assert finding.header is not None, "only files with a header have a kind"
-    wrong = _fault_of_metadata(finding.header)
+    wrong = fault_of(finding.header)
     return replace(finding, status="damaged", fault=wrong) if wrong else finding
 
 
@@ -127,28 +125,6 @@ def _kind_of_name(name: str) -> Kind:
 def latent_name_of(name: str) -> LatentName | None:
     """The name of a latent cache, read as one of a clip or else of an image; None for other names."""
     return parse_latent_name(name, "video") or parse_latent_name(name, "image")
-
-
-def _fault_of_shapes(header: CacheHeader) -> str:
-    for name, rank in (("latents", 4), ("latents_image", 4), ("latents_control", 4), ("t5", 2)):
-        shape = header.shapes.get(name)
-        if shape is not None and (len(shape) != rank or 0 in shape):
-            return (
-                f"{header.path}: {name} has the shape {list(shape)}, expected {rank} axes, none empty; cache it again"
-            )
-    return ""
-
-
-def _fault_of_metadata(header: CacheHeader) -> str:
-    try:
-        # properties that read what the metadata say of the medium and the times
-        _ = header.source_info
-        times = header.frame_times or ()
-        if all(isinstance(time, int | float) for time in times):
-            return ""
-        return f"{header.path}: metadata frame_times: expected a list of numbers; cache it again"
-    except (ValueError, TypeError) as error:
-        return f"{header.path}: metadata of the medium or the frame times cannot be read ({error}); cache it again"
 
 
 def caches_in(paths: Sequence[Path]) -> Iterator[Path]:
@@ -221,10 +197,7 @@ def _faults_of(item: MediaItem, lying: Sequence[LatentName]) -> dict[Path, tuple
     if camera.is_file() or item.camera_file is not None or has_camera(item.caption):
         found[camera] = "camera", judge_camera(camera, item, fingerprint=fingerprint), name
     headers, _ = read_headers(folder, lying)
-    sound = {
-        key: header for key, header in headers.items() if not (_fault_of_shapes(header) or _fault_of_metadata(header))
-    }
-    wanted, fault = wanted_latents(item, sound, ("latents",))
+    wanted, fault = wanted_latents(item, headers, ("latents",))
     for key in lying:
         header = wanted.get(key)
         made_from = None if header is None else header.metadata.get("source_fingerprint", fingerprint)

@@ -98,7 +98,7 @@ def _accept(findings: Sequence[_Finding], config: DatasetConfig, demand: Demand)
     lacks = [shortfall for finding in findings for shortfall in finding.lacks]
     for entry in config.datasets:
         path = entry.cache_directory / text_name(EMPTY_TEXT_KEY)
-        if entry.caption_dropout_rate > 0 and (fault := judge_text(path, "")):
+        if entry.caption_dropout_rate > 0 and (fault := judge_text(path, "", demand.widths)):
             lacks.append(Shortfall("text", fault, f"{path.name} for caption_dropout_rate"))
     refuse_shortfalls(lacks, len(findings), config.path, demand)
     return [clip for finding in findings for clip in finding.clips]
@@ -106,7 +106,7 @@ def _accept(findings: Sequence[_Finding], config: DatasetConfig, demand: Demand)
 
 def _find(item: MediaItem, lying: Sequence[LatentName], demand: Demand) -> _Finding:
     """The clips of an item that the data set asks for."""
-    headers, unusable = read_headers(item.entry.cache_directory, lying)
+    headers, unusable = read_headers(item.entry.cache_directory, lying, demand.widths)
     chosen, fault = wanted_latents(item, headers, demand.tensors)
     if not chosen and not unusable and is_too_short(item):
         return _Finding([], [])
@@ -119,7 +119,7 @@ def _find(item: MediaItem, lying: Sequence[LatentName], demand: Demand) -> _Find
 
 def _find_lying(entry: DatasetEntry, demand: Demand, key: str, lying: Sequence[LatentName]) -> _Finding:
     """Every clip of an item that lies in the folder."""
-    headers, unusable = read_headers(entry.cache_directory, lying)
+    headers, unusable = read_headers(entry.cache_directory, lying, demand.widths)
     poor: Reason | None = None if holds_all(headers.values(), demand.tensors) else "poor"
     return _with_the_rest(entry, key, headers, {"latent": unusable or poor}, None, demand)
 
@@ -134,7 +134,7 @@ def _with_the_rest(
 ) -> _Finding:
     """The latent caches of an item with its text and camera, and all that is wrong with them."""
     text, camera = entry.cache_directory / text_name(key), entry.cache_directory / camera_name(key)
-    faults["text"] = judge_text(text, None if item is None else item.caption)
+    faults["text"] = judge_text(text, None if item is None else item.caption, demand.widths)
     if demand.camera:
         faults["camera"] = judge_camera(camera, item, latents.values())
         if faults["camera"] == "parted":  # which of the two is the older one only the scripts can tell

@@ -5,6 +5,7 @@ What a file does not say is not held against it, so the caches of musubi-tuner c
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from camera.language import has_camera
 from common.media import VideoInfo
@@ -17,33 +18,50 @@ from dataset.fingerprint import folder_fingerprint
 from dataset.frames import clip_spans
 from dataset.names import LatentName
 from dataset.shortfalls import Reason
+from dataset.soundness import fault_of, has_widths, odd_precisions
 from dataset.sources import MediaItem
 
 Headers = Mapping[LatentName, CacheHeader]
 
 
-def read_headers(folder: Path, names: Sequence[LatentName]) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
-    """The headers of those latent caches of an item that are ours to read, and why others are not."""
+def read_headers(
+    folder: Path, names: Sequence[LatentName], widths: Mapping[str, int] = MappingProxyType({})
+) -> tuple[dict[LatentName, CacheHeader], Reason | None]:
+    """The headers of those latent caches of an item that are ours to read, and why others are not.
+
+    Args:
+        folder: where they lie.
+        names: the caches.
+        widths: of the features that the network reads (`Demand.widths`).
+    """
     headers: dict[LatentName, CacheHeader] = {}
     fault: Reason | None = None
     for name in names:
         found = _open(folder / name.file_name())
         if not isinstance(found, CacheHeader):
             fault = found
-        elif "latents" not in found.keys or is_foreign(found):
+        elif "latents" not in found.keys or is_foreign(found) or odd_precisions(found):
             fault = "foreign"
+        elif fault_of(found):
+            fault = "unsound"
+        elif not has_widths(found, widths):
+            fault = "alien"
         else:
             headers[name] = found
     return headers, fault
 
 
-def judge_text(path: Path, caption: str | None) -> Reason | None:
-    """Why a text cache cannot be used for `caption` (None: any); None when it can."""
+def judge_text(path: Path, caption: str | None, widths: Mapping[str, int] = MappingProxyType({})) -> Reason | None:
+    """Why a text cache cannot be used for `caption` (None: any) by a network that reads `widths`; None when it can."""
     header = _open(path)
     if not isinstance(header, CacheHeader):
         return header
-    if "t5" not in header.keys or is_foreign(header):
+    if "t5" not in header.keys or is_foreign(header) or odd_precisions(header):
         return "foreign"
+    if fault_of(header):
+        return "unsound"
+    if not has_widths(header, widths):
+        return "alien"
     return None if _is_caption(header.metadata.get("caption1"), caption) else "stale"
 
 
@@ -67,6 +85,8 @@ def judge_camera(
     said = header.metadata
     if not is_camera_cache(header):
         return "foreign"
+    if fault_of(header):
+        return "unsound"
     media = {_medium_of(cache) for cache in latents if cache.source_info is not None}
     if media and header.source_info is not None and media != {_medium_of(header)}:
         return "parted"

@@ -53,6 +53,7 @@ from dataset.names import (
     parse_latent_name,
     text_name,
 )
+from dataset.soundness import fault_of, has_widths, odd_precisions
 from dataset.sources import ItemGroup, MediaItem, shorten
 
 logger = get_logger("dataset")
@@ -75,6 +76,8 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
     """What each cache must hold: latents, and for image-to-video latents_image and clip."""
     encoders: Mapping[str, str] = field(default_factory=dict)
     """Identity by name (vae, clip), from `dataset.fingerprint.encoder_identity`; goes into the metadata."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Width of the CLIP features, {"clip": ...}; not compared where it is not given."""
     label: ClassVar[str] = "latent"
 
     def survey(self, entry: DatasetEntry) -> dict[str, list[LatentName]]:
@@ -96,7 +99,7 @@ class LatentCaching(CacheKind[Clip, DecodedClip, Mapping[str, Tensor]]):
     def is_fresh(self, job: Clip) -> bool:
         """True when the cache holds what this run would write; what musubi-tuner did not record is not compared."""
         header = _header_or_none(job.target)
-        if header is None or is_foreign(header):
+        if header is None or is_foreign(header) or not has_widths(header, self.widths):
             return False
         tensors = self.tensors_of(job.item)
         return is_cache_of(header, job.item, job.span, job.info, tensors) and _agrees(header, self._made_from(job))
@@ -207,6 +210,8 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
     """Identity of the text encoder, {"t5": ...}."""
     count_tokens: Callable[[Sequence[str]], Sequence[int]] = lambda captions: [len(caption) for caption in captions]
     """Lengths by which captions are put together; called once, and only when there is something to encode."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Width of the features, {"t5": ...}; not compared where it is not given."""
     label: ClassVar[str] = "text"
 
     def extra_items(self, group: ItemGroup) -> list[MediaItem]:
@@ -223,7 +228,7 @@ class TextCaching(CacheKind[ItemJob, ItemJob, Tensor]):
     def is_fresh(self, job: ItemJob) -> bool:
         """True when the cache was made from this caption by this encoder."""
         header = _header_or_none(job.target)
-        if header is None or is_foreign(header) or "t5" not in header.keys:
+        if header is None or is_foreign(header) or "t5" not in header.keys or not has_widths(header, self.widths):
             return False
         return _agrees(header, {"caption1": job.item.caption, **self.encoders})
 
@@ -361,10 +366,14 @@ def _header_or_none(path: Path) -> CacheHeader | None:
     if not path.is_file():
         return None
     try:
-        return read_header(path)
+        header = read_header(path)
     except ValueError as error:
         logger.warning(f"{error}; it is made again")
         return None
+    fault = fault_of(header)
+    if fault:
+        logger.warning(f"{fault}, which is done now")
+    return None if fault or odd_precisions(header) else header
 
 
 def _is_off_rate(entry: DatasetEntry, fps: float) -> bool:

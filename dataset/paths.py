@@ -52,13 +52,15 @@ def _value(match: re.Match[str]) -> str:
     return value
 
 
-def kind_of(path: Path) -> Literal["file", "folder", "nothing"]:
-    """What lies there, links followed; a text that is too long for a name is nothing."""
+def kind_of(path: Path) -> Literal["file", "folder", "pipe", "nothing"]:
+    """What lies there, links followed; a device is a pipe, too, and a text that is too long for a name is nothing."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return "nothing"
-    return "folder" if stat.S_ISDIR(mode) else "file"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "pipe"
 
 
 def is_there(path: Path) -> bool:

@@ -2,15 +2,15 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from dataset.sources import shorten
 
 Kind = Literal["latent", "text", "camera"]
-Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "uncontrolled", "parted"]
+Reason = Literal["missing", "stale", "poor", "foreign", "damaged", "alien", "unsound", "uncontrolled", "parted"]
 
 _SCRIPTS: dict[Kind, str] = {
     "latent": "wan_cache_latents.py",
@@ -23,6 +23,8 @@ _REASONS: dict[Reason, str] = {
     "poor": "do not hold all of {tensors}",
     "foreign": "are of another program or version of the format",
     "damaged": "cannot be read",
+    "alien": "are of another encoder: their features have another width than the task reads",
+    "unsound": "hold shapes or metadata that such a cache cannot have",
     "uncontrolled": "hold no control, and the items name none (control_path in the jsonl, or control_directory)",
     "parted": "are of another version of the medium than other caches of the item (it or its rate changed in between)",
 }
@@ -48,6 +50,8 @@ class Demand:
     """Whether every item must have a camera."""
     task: str | None = None
     """`--task`, for the commands."""
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """Of the features that the network reads, by name: t5, clip; those not named may have any."""
 
 
 def refuse_shortfalls(shortfalls: Sequence[Shortfall], items: int, config: Path, demand: Demand) -> None:

@@ -14,6 +14,7 @@ from dataset.companions import camera_of, controls_of, list_by_stem
 from dataset.config import DatasetConfig, DatasetEntry
 from dataset.jsonl import Record, read_records
 from dataset.keys import MIRRORED, media_keys, source_key
+from dataset.names import EMPTY_TEXT_KEY
 from dataset.paths import Lookup, UnsetVariable, expand, is_there, kind_of, normalised
 
 logger = get_logger("dataset")
@@ -88,7 +89,18 @@ def _items_of(entry: DatasetEntry, check_media: bool) -> tuple[MediaItem, ...]:
         listed = [replace(item, control=control) for item, control in zip(listed, controls, strict=True)]
     _refuse_half_controlled(listed, entry)
     items = _with_keys(_without_repeats(listed, entry), entry)
+    _refuse_key_of_empty_caption(items, entry)
     return tuple(_with_twins(items, entry) if entry.horizontal_flip else items)
+
+
+def _refuse_key_of_empty_caption(items: Sequence[MediaItem], entry: DatasetEntry) -> None:
+    """Two captions would share one text cache."""
+    for item in items:
+        if item.key == EMPTY_TEXT_KEY and entry.caption_dropout_rate > 0:
+            raise ValueError(
+                f"{item.where}: {item.path.name} has the name of the cache of the empty caption, which "
+                "caption_dropout_rate needs; rename it"
+            )
 
 
 def _from_directory(entry: DatasetEntry, check_media: bool) -> Iterator[MediaItem]:
@@ -144,12 +156,20 @@ def _medium(record: Record, key: str, extensions: tuple[str, ...], entry: Datase
     kind = kind_of(path) if check else "unknown"
     if kind == "nothing":
         raise record.missing(key)
+    if kind == "pipe":
+        _refuse_pipe(path, f"{record.where}: {key}")
     # where media need not be there, a name of no known ending may have been a folder
     fits_by_name = known or (folders and not check)
     if (folders and any(images_in(path))) if kind == "folder" else fits_by_name:
         return path
     allowed = ", ".join(extensions) + (", or a folder of images" if folders else "")
     raise ValueError(f"{record.where}: {key} {path} is not of the kind expected here ({allowed})")
+
+
+def _refuse_pipe(path: Path, what: str) -> None:
+    """Files are read more than once, and a pipe that nobody writes to would be waited for forever."""
+    if kind_of(path) == "pipe":
+        raise ValueError(f"{what} {path} is a pipe or device; expected a file that can be read twice")
 
 
 def _named_camera(record: Record, check: bool) -> Path | None:
@@ -160,6 +180,8 @@ def _named_camera(record: Record, check: bool) -> Path | None:
     file, path = _camera_place(text, record.lookup)
     if check and not is_there(file):
         raise record.missing("camera_file")
+    if check:
+        _refuse_pipe(file, f"{record.where}: camera_file")
     return path
 
 
@@ -190,6 +212,8 @@ def _without_clause(item: MediaItem, where: str, lookup: Lookup, check: bool) ->
             f"{where}: the file of #trajectory {{{text}}} is not there (relative paths are looked up from {Path.cwd()} "
             f"and {lookup.base.resolve()}); correct it, or let tools/prepare_omnicam.py find files of other machines"
         )
+    if check:
+        _refuse_pipe(file, f"{where}: #trajectory")
     return replace(item, camera_file=path, by_clause=True)
 
 

@@ -8,7 +8,7 @@ See docs/training-data.md.
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def load_training_set(
     ray_scale: int = 1,
     task: str | None = None,
     use_all_caches: bool = False,
+    widths: Mapping[str, int] | None = None,
 ) -> TrainingSet:
     """The training set of a dataset file, from the caches in its folders; media need not be there.
 
@@ -128,13 +129,14 @@ def load_training_set(
         camera: give every batch its camera.
         ray_scale: rays per latent position, along each side; the adapter's.
         task: `--task`, for the commands of the message.
+        widths: of the features that the network reads, by name (t5, clip); None lets them have any.
         use_all_caches: take every cache that lies in the folders, as musubi-tuner does, whatever the file asks for.
 
     Raises:
         ValueError: caches are missing or out of date; lists them, and the commands that make them. Or clips are
             repeated beyond `MOST_REPEATED` in an epoch.
     """
-    demand = Demand(tuple(tensors), camera, task)
+    demand = Demand(tuple(tensors), camera, task, widths or {})
     clips = (find_all_caches if use_all_caches else find_clips)(config, demand)
     _refuse_endless_epoch(clips)
     return TrainingSet(clips, tensors, ray_scale)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from common.arguments import ROOT, named
 from common.files import require_file
-from networks.lora_wan import check_lora
+from networks.merging import check_lora
 from wan.adapters.files import open_adapter
 from wan.config import TaskConfig
 from wan.fp8 import Fp8Mode
+from wan.keys import dit_to_diffusers
 from wan.loading import open_dit
 from wan.loading_encoders import open_clip, open_t5, open_vae
 from wan.recognise import recognise
@@ -72,6 +73,6 @@ def check_weights(
         contents = recognise(lora)
         if contents.network != "lora":
             raise ValueError(f"--lora_weight {lora} is {contents}, not a LoRA")
-        check_lora(dit, lora)
+        check_lora(dit, lora, dit_to_diffusers)
     if adapter is not None:
         open_adapter(adapter, task.dit, force_adapter)

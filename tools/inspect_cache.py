@@ -101,7 +101,7 @@ def facts_of(finding: "Finding") -> dict[str, Any]:
         "fault": finding.fault,
         "made_by": finding.made_by,
         "tensors": {name: [dtype_name(entry.dtype), list(entry.shape)] for name, entry in finding.tensors.items()},
-        "metadata": {} if finding.header is None else dict(finding.header.metadata),
+        "metadata": {} if finding.header is None else dict(sorted(finding.header.metadata.items())),
     }
 
 

@@ -16,7 +16,7 @@ from wan.adapters.files import adapter_facts, looks_trained
 from wan.clip import CLIPVision
 from wan.config import WAN_CONFIGS, TaskConfig
 from wan.fork_camera import examine_fork_camera
-from wan.keys import dit_to_official, set_fork_camera_aside
+from wan.keys import dit_to_official, set_adapter_aside, set_fork_camera_aside
 from wan.keys_encoders import clip_to_ours, t5_to_ours, vae_to_ours
 from wan.model import WanModel
 from wan.recognise import Contents
@@ -57,7 +57,7 @@ def _network(network: str, entries: Entries, config: TaskConfig) -> tuple[nn.Mod
         if network == "clip":
             assert config.clip is not None
             return CLIPVision(config.clip), clip_to_ours(entries, config.clip)
-        return WanModel(config.dit), set_fork_camera_aside(dit_to_official(entries))[0]
+        return WanModel(config.dit), set_fork_camera_aside(dit_to_official(set_adapter_aside(entries)[0]))[0]
 
 
 def describe_camera_layers(header: Header) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """Render a small data set of rooms with exact cameras, ready for the three cache scripts.
 
 For every clip it writes videos/NAME.mp4, camera/NAME.safetensors (a `CameraTrack` with the poses and intrinsics the
-pictures were made with) and depth/NAME_depth0.npy (float32 [H, W]: z-depth of the first frame along the optical axis,
-through the pixel centres, in the unit of the poses); for the set, metadata.jsonl, dataset.toml and contact_sheet.png.
+pictures were made with), depth/NAME_depth0.npy (float32 [H, W]: z-depth of the first frame along the optical axis,
+through the pixel centres, in the unit of the poses) and depth/NAME_frame0.png (that frame, unharmed by the video's
+compression); for the set, metadata.jsonl, dataset.toml and contact_sheet.png.
 Clips that are there already with the same settings are kept, so the same command goes on where it was stopped.
 """
 
@@ -37,17 +38,18 @@ _SHEET_CLIPS = 24
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where the three files of one clip are, and what they must have been made from."""
+    """Where the files of one clip are, and what they must have been made from."""
 
     name: str
     video: Path
     camera: Path
     depth: Path
+    first: Path
     fingerprint: str
 
     def complete(self) -> bool:
-        """True when all three are there; the camera file is written last and says for which settings."""
-        if not (self.video.is_file() and self.depth.is_file() and self.camera.is_file()):
+        """True when all are there; the camera file is written last and says for which settings."""
+        if not all(file.is_file() for file in (self.video, self.depth, self.first, self.camera)):
             return False
         try:
             return read_metadata(self.camera).get("fingerprint") == self.fingerprint
@@ -109,6 +111,7 @@ def clip_files(folder: Path, args: argparse.Namespace, index: int) -> ClipFiles:
         video=folder / "videos" / f"{name}.mp4",
         camera=folder / "camera" / f"{name}.safetensors",
         depth=folder / "depth" / f"{name}_depth0.npy",
+        first=folder / "depth" / f"{name}_frame0.png",
         fingerprint=text_fingerprint(*map(str, settings)),
     )
 
@@ -121,6 +124,7 @@ def make_clip(files: ClipFiles, args: argparse.Namespace, index: int, device: to
     media.write_video(files.video, clip.frames.cpu().numpy(), args.fps)
     with atomic_path(files.depth) as temporary:
         np.save(temporary, clip.depth.cpu().numpy())
+    media.write_image(files.first, clip.frames[0].cpu().numpy())
     metadata = {"source": f"procedural world {WORLD_VERSION}, seed {args.seed}, clip {index}"}
     clip.track.save(files.camera, {**metadata, "caption": clip.caption, "fingerprint": files.fingerprint})
 

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from common.logs import get_logger
 from common.precision import parse_dtype
 from common.weights import write_tensors
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.config import TrainingConfig
+from training.full_checkpoint import write_full_checkpoint
 from training.metadata import RunFacts, adapter_metadata, lora_metadata
 from training.trainable import DIT, Trainable
 from wan.adapters.files import save_adapter
 from wan.adapters.interface import CameraAdapter
+from wan.model import WanModel
 
 log = get_logger("training")
 
@@ -37,13 +37,17 @@ class CheckpointWriter:
 
     config: TrainingConfig
     facts: RunFacts
-    dit: nn.Module
-    network: LoRANetwork | None
+    dit: WanModel
+    network: Network | None
     adapter: CameraAdapter | None
     trainable: Sequence[Trainable]
+    dit_file: Path | None = None
+    """Where the DiT came from, for `--save_full_checkpoint`."""
 
-    def write(self, name: str, step: int, epoch: int) -> list[Path]:
+    def write(self, name: str, step: int, epoch: int, with_full: bool = False) -> list[Path]:
         """Write NAME.safetensors, NAME_camera.safetensors and NAME_dit.safetensors, those that there are.
+
+        With `with_full`, and where `--save_full_checkpoint` asks for it, also total-EPOCH.safetensors.
 
         Each file is whole or not there. The DiT is written, complete and in official names, only where parameters
         of its own were trained. An existing file of the name is replaced.
@@ -67,5 +71,21 @@ class CheckpointWriter:
             files.append(folder / f"{name}_dit.safetensors")
             own = {key: value for key, value in self.dit.state_dict().items() if not key.startswith(_ADAPTER_KEYS)}
             write_tensors(files[-1], own, adapter_metadata(self.facts, step, epoch))
+        if with_full and self.config.save_full_checkpoint:
+            lora = None if self.network is None else folder / f"{name}.safetensors"
+            files.append(self._write_full(folder / f"total-{epoch}.safetensors", lora))
         log.info("saved %s", ", ".join(str(file) for file in files))
         return files
+
+    def _write_full(self, path: Path, lora: Path | None) -> Path:
+        """The DiT's own file with everything in it that this run merged and trained, but the camera adapter."""
+        assert self.dit_file is not None, "the script says where the DiT came from"
+        own = {item.key: item.parameter for item in self.trainable if item.part == DIT}
+        if own:
+            # what --base_weights added is in them already
+            own = {key: value for key, value in self.dit.state_dict().items() if not key.startswith(_ADAPTER_KEYS)}
+        loras = [] if own else self.config.base_loras
+        write_full_checkpoint(
+            path, self.dit_file, self.dit.config, [*loras, *([] if lora is None else [(lora, 1.0)])], trained=own
+        )
+        return path

@@ -9,48 +9,48 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from networks.settings import NetworkSettings, parse_settings
+from training.config_device import DeviceOptions
+from training.config_records import RecordOptions
+from training.config_schedule import ScheduleOptions
+from training.config_timesteps import TimestepOptions
+from training.config_watching import WatchingOptions
 from training.options import add_options, option, read_options
-
-TIMESTEP_SAMPLINGS = ("sigma", "uniform", "sigmoid", "shift")
-SCHEDULERS = (
-    "constant",
-    "constant_with_warmup",
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "inverse_sqrt",
-)
-PRECISIONS = ("float", "fp32", "fp16", "bf16")
-
-
-def steps_or_ratio(text: str) -> int | float:
-    """A number of steps ("100"), or a share of all steps ("0.05", "5%").
-
-    Raises:
-        argparse.ArgumentTypeError: neither of these.
-    """
-    try:
-        value = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps (100) or a share (0.05, 5%)") from None
-    return int(value) if value.is_integer() and not text.endswith("%") else value
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(TimestepOptions, ScheduleOptions, RecordOptions, DeviceOptions, WatchingOptions):
     """One training run. Every field is a flag of the same name; `__post_init__` names the flag that is wrong."""
 
     output_dir: str = option("outputs/training", "folder for everything the run writes", metavar="PATH")
     output_name: str = option("omnicam", "first part of every file name the run writes", metavar="NAME")
 
     network_module: str | None = option(
-        None, "what is trained beside the camera adapter: networks.lora_wan; not given: no LoRA", metavar="MODULE"
+        None,
+        "what is trained beside the camera adapter: networks.lora_wan, or by the package lycoris-lora networks.loha, "
+        "networks.lokr, lycoris.kohya; not given: no LoRA",
+        metavar="MODULE",
     )
     network_dim: int | None = option(None, "rank of the LoRA; default 4", type=int)
     network_alpha: float = option(1.0, "the LoRA's update is scaled by alpha / dim", type=float)
     network_dropout: float | None = option(None, "chance of dropping a LoRA channel in a training step", type=float)
+    network_args: Sequence[str] | None = option(
+        None,
+        "more of the LoRA, e.g. loraplus_lr_ratio=4 rank_dropout=0.1 exclude_patterns=['.*ffn.*']; see docs/lora.md",
+        nargs="*",
+        metavar="KEY=VALUE",
+    )
     network_weights: str | None = option(None, "LoRA file to start from", metavar="PATH")
+    dim_from_weights: bool = option(False, "take modules, ranks and alphas from --network_weights (works here)")
+    base_weights: Sequence[str] | None = option(
+        None, "LoRA files that are merged into the DiT before training", nargs="*", metavar="PATH"
+    )
+    base_weights_multiplier: Sequence[float] | None = option(
+        None, "one for each of --base_weights; missing ones are 1", type=float, nargs="*"
+    )
+    scale_weight_norms: float | None = option(
+        None, "after each step shrink every module whose change of its weight is longer than this", type=float
+    )
     camera_adapter: str | None = option(None, "camera adapter file to start from", metavar="PATH")
     adapter: str | None = option(
         None,
@@ -97,34 +97,31 @@ class TrainingConfig:
         None, "that of the camera adapter; default: --learning_rate", type=float
     )
     max_grad_norm: float = option(1.0, "longest gradient, over all parameters; 0 does not clip", type=float)
-    lr_scheduler: str = option("constant", "course of the learning rate", choices=SCHEDULERS)
-    lr_warmup_steps: int | float = option(
-        0, "steps of rising learning rate; below 1 or with %% a share of all steps", type=steps_or_ratio
-    )
-
-    timestep_sampling: str = option("sigma", "how noise levels are drawn", choices=TIMESTEP_SAMPLINGS)
-    discrete_flow_shift: float = option(1.0, "flow shift of --timestep_sampling shift", type=float)
-    sigmoid_scale: float = option(1.0, "width of the normal number behind sigmoid and shift", type=float)
-    min_timestep: int | None = option(None, "lowest timestep to train on, 0..999; default 0", type=int)
-    max_timestep: int | None = option(None, "highest timestep to train on, 1..1000; default 1000", type=int)
-
-    save_every_n_epochs: int | None = option(None, "write NAME-000001.safetensors ... at every n-th epoch", type=int)
-    save_every_n_steps: int | None = option(None, "write NAME-step00000100.safetensors ... every n steps", type=int)
-    save_state: bool = option(False, "with every checkpoint, at the end and on Ctrl-C write what --resume needs")
-    save_state_on_train_end: bool = option(False, "write what --resume needs at the end only")
-    save_precision: str | None = option(None, "type of LoRA and adapter files; default float32", choices=PRECISIONS)
-    resume: str | None = option(None, "state folder (NAME-000001-state) to go on from", metavar="FOLDER")
-    training_comment: str | None = option(None, "a line of your own for the LoRA's metadata", metavar="TEXT")
-
-    logging_dir: str | None = option(None, "write TensorBoard logs into a dated folder here", metavar="PATH")
-    log_with: str | None = option(
-        None, "tracker; default tensorboard where --logging_dir is given", choices=("tensorboard", "wandb", "all")
+    save_full_checkpoint: bool = option(
+        False,
+        "with the checkpoint of an epoch and of the end write total-EPOCH.safetensors, the whole DiT with the LoRA in "
+        "it, as large as the DiT's own file: the OmniCam-Wan fork's form",
     )
 
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_numbers()
         self._check_combinations()
+        self.check_timesteps()
+        self.check_schedule()
+        self.check_records()
+        self.check_device()
+        self.check_watching()
+        parse_settings(self.network_args)
+
+    def unused_flags(self) -> list[str]:
+        """What was given without effect, one sentence each, for a warning."""
+        return [
+            *self.unused_timestep_flags(),
+            *self.unused_record_flags(),
+            *self.unused_device_flags(),
+            *self.unused_watching_flags(),
+        ]
 
     @property
     def rank(self) -> int:
@@ -132,11 +129,15 @@ class TrainingConfig:
         return 4 if self.network_dim is None else self.network_dim
 
     @property
-    def sigma_range(self) -> tuple[float, float]:
-        """Lowest and highest noise level to train on, from the timesteps."""
-        low = 0 if self.min_timestep is None else self.min_timestep
-        high = 1000 if self.max_timestep is None else self.max_timestep
-        return low / 1000.0, high / 1000.0
+    def network_settings(self) -> NetworkSettings:
+        """`network_args`, read and checked."""
+        return parse_settings(self.network_args)
+
+    @property
+    def base_loras(self) -> list[tuple[str, float]]:
+        """`base_weights`, each with its multiplier."""
+        files, multipliers = self.base_weights or (), self.base_weights_multiplier or ()
+        return list(zip(files, [*multipliers, *[1.0] * (len(files) - len(multipliers))], strict=True))
 
     def _check_counts(self) -> None:
         for flag in (
@@ -144,8 +145,6 @@ class TrainingConfig:
             "max_train_steps",
             "max_train_epochs",
             "gradient_accumulation_steps",
-            "save_every_n_epochs",
-            "save_every_n_steps",
         ):
             value = getattr(self, flag)
             if value is not None and value < 1:
@@ -158,7 +157,14 @@ class TrainingConfig:
             raise ValueError(f"--seed {self.seed}: must be below 2**63")
 
     def _check_numbers(self) -> None:
-        for flag in ("network_alpha", "learning_rate", "adapter_learning_rate", "discrete_flow_shift", "sigmoid_scale"):
+        for flag in (
+            "network_alpha",
+            "learning_rate",
+            "adapter_learning_rate",
+            "discrete_flow_shift",
+            "sigmoid_scale",
+            "scale_weight_norms",
+        ):
             value = getattr(self, flag)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"--{flag} {value}: a positive number is needed")
@@ -166,26 +172,19 @@ class TrainingConfig:
             raise ValueError(f"--network_dropout {self.network_dropout}: a chance from 0 to below 1 is needed")
         if not 0.0 <= self.camera_dropout <= 1.0:
             raise ValueError(f"--camera_dropout {self.camera_dropout}: a chance from 0 to 1 is needed")
-        for flag in ("max_grad_norm", "lr_warmup_steps"):
-            value = getattr(self, flag)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"--{flag} {value}: must not be negative")
-        if self.lr_warmup_steps > 1 and not float(self.lr_warmup_steps).is_integer():
-            raise ValueError(f"--lr_warmup_steps {self.lr_warmup_steps}: whole steps, or a share below 1")
-        low, high = self.sigma_range
-        if not 0.0 <= low < high <= 1.0:
-            raise ValueError(
-                f"--min_timestep {self.min_timestep} --max_timestep {self.max_timestep}: "
-                "expected 0 <= min < max <= 1000"
-            )
+        if not (self.max_grad_norm >= 0 and math.isfinite(self.max_grad_norm)):
+            raise ValueError(f"--max_grad_norm {self.max_grad_norm}: must not be negative")
 
     def _check_combinations(self) -> None:
         if self.persistent_data_loader_workers and self.max_data_loader_n_workers == 0:
             raise ValueError("--persistent_data_loader_workers needs --max_data_loader_n_workers of at least 1")
-        if self.log_with in ("tensorboard", "all") and self.logging_dir is None:
-            raise ValueError(f"--log_with {self.log_with} needs --logging_dir")
         if self.network_module is None and self.network_weights is not None:
             raise ValueError("--network_weights needs --network_module networks.lora_wan")
+        if self.dim_from_weights and self.network_weights is None:
+            raise ValueError("--dim_from_weights takes the ranks of --network_weights, which is not given")
+        files, multipliers = len(self.base_weights or ()), len(self.base_weights_multiplier or ())
+        if multipliers > files:
+            raise ValueError(f"{multipliers} --base_weights_multiplier for {files} --base_weights")
         if self.camera_adapter is not None and self.adapter_args is not None:
             raise ValueError("--adapter_args are for a new adapter; --camera_adapter brings its own sizes")
         if self.trainable_modules is not None and not all(self.trainable_modules):

@@ -3,13 +3,16 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.config import TrainingConfig
 from training.order import Layout
+
+# what musubi-tuner keeps with --no_metadata
+_LEAST = ("ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,7 @@ class RunFacts:
     """Seconds since 1970."""
 
 
-def lora_metadata(
-    config: TrainingConfig, facts: RunFacts, network: LoRANetwork, step: int, epoch: int
-) -> dict[str, str]:
+def lora_metadata(config: TrainingConfig, facts: RunFacts, network: Network, step: int, epoch: int) -> dict[str, str]:
     """The metadata of a LoRA file after `step` optimizer steps and `epoch` epochs; what is not known is left out."""
     values: dict[str, object] = {
         **_run_values(config, facts),
@@ -49,14 +50,24 @@ def lora_metadata(
         "ss_network_dim": network.rank,
         "ss_network_alpha": network.alpha,
         "ss_network_dropout": config.network_dropout,
-        "ss_network_args": json.dumps({}),
+        "ss_network_args": json.dumps(_stated(config.network_args)),
+        "ss_scale_weight_norms": config.scale_weight_norms,
+        "ss_base_weights": json.dumps(config.base_loras) if config.base_loras else None,
         "ss_steps": step,
         "ss_epoch": epoch,
         "ss_training_finished_at": time.time(),
         **modelspec(config),
         **facts.provenance,
     }
-    return {key: str(value) for key, value in values.items() if value is not None}
+    known = {key: str(value) for key, value in values.items() if value is not None}
+    if config.no_metadata:
+        return {key: value for key, value in known.items() if key in _LEAST or key.startswith("modelspec.")}
+    return known
+
+
+def _stated(arguments: Sequence[str] | None) -> dict[str, str]:
+    """`--network_args` as musubi-tuner keeps them: {key: text}."""
+    return {key: text for key, _, text in (argument.partition("=") for argument in arguments or ())}
 
 
 def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:
@@ -81,7 +92,11 @@ def _run_values(config: TrainingConfig, facts: RunFacts) -> dict[str, object]:
         "ss_fp8_base": config.fp8_base or config.fp8_scaled,
         "ss_full_fp16": False,
         "ss_full_bf16": False,
-        "ss_weighting_scheme": "none",
+        "ss_guidance_scale": config.guidance_scale,
+        "ss_weighting_scheme": config.weighting_scheme,
+        "ss_logit_mean": config.logit_mean,
+        "ss_logit_std": config.logit_std,
+        "ss_mode_scale": config.mode_scale,
         "ss_timestep_sampling": config.timestep_sampling,
         "ss_sigmoid_scale": config.sigmoid_scale,
         "ss_discrete_flow_shift": config.discrete_flow_shift,
@@ -99,13 +114,25 @@ def modelspec(config: TrainingConfig) -> dict[str, str]:
     """The least that Stability's model specification asks for, as musubi-tuner fills it in for Wan."""
     spec = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "wan2.1/lora",
+        "modelspec.architecture": config.metadata_arch or "wan2.1/lora",
         "modelspec.implementation": "https://github.com/Wan-Video/Wan2.1",
-        "modelspec.title": config.output_name,
+        "modelspec.title": config.metadata_title or config.output_name,
         "modelspec.date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "modelspec.resolution": "1280x720",
+        "modelspec.resolution": _resolution(config.metadata_reso),
     }
+    for key in ("author", "description", "license", "tags"):
+        value = getattr(config, f"metadata_{key}")
+        if value is not None:
+            spec[f"modelspec.{key}"] = value
     if config.min_timestep is not None or config.max_timestep is not None:
         low, high = config.sigma_range
         spec["modelspec.timestep_range"] = f"{round(low * 1000)},{round(high * 1000)}"
     return spec
+
+
+def _resolution(given: str | None) -> str:
+    """WIDTHxHEIGHT from "WIDTH,HEIGHT" or one number for both; Wan's usual one where nothing is given."""
+    if given is None:
+        return "1280x720"
+    width, _, height = given.partition(",")
+    return f"{int(width)}x{int(height or width)}"

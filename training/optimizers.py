@@ -36,8 +36,8 @@ def make_optimizer(
         raise ValueError(f"--optimizer_type {name} --optimizer_args {' '.join(arguments or ())}: {error}") from None
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> dict[str, Any]:
-    """{"betas": (0.9, 0.99)} from ["betas=(0.9,0.99)"].
+def parse_arguments(arguments: Sequence[str] | None, flag: str = "optimizer_args") -> dict[str, Any]:
+    """{"betas": (0.9, 0.99)} from ["betas=(0.9,0.99)"], as `flag` gives them.
 
     Raises:
         ValueError: no "=", or the value is no Python literal (a string needs quotes).
@@ -46,12 +46,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> dict[str, Any]:
     for argument in arguments or ():
         key, equals, text = argument.partition("=")
         if not equals or not key.isidentifier():
-            raise ValueError(f"--optimizer_args {argument!r}: expected key=value, e.g. weight_decay=0.01")
+            raise ValueError(f"--{flag} {argument!r}: expected key=value, e.g. weight_decay=0.01")
         try:
             parsed[key] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             raise ValueError(
-                f"--optimizer_args {argument!r}: {text!r} is not a Python literal such as 0.01, True or (0.9,0.99)"
+                f"--{flag} {argument!r}: {text!r} is not a Python literal such as 0.01, True or (0.9,0.99)"
             ) from None
     return parsed
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BATCH, _STEP = 0, 1
+_BATCH, _STEP, _EPOCH = 0, 1, 2
 
 
 def derived_seed(*parts: int) -> int:
@@ -21,6 +21,30 @@ def derived_seed(*parts: int) -> int:
 def batch_seed(seed: int, epoch: int, position: int) -> int:
     """Seed of everything random about the batch at `position` of an epoch: sigma, noise, dropout."""
     return derived_seed(seed, _BATCH, epoch, position)
+
+
+@dataclass(frozen=True)
+class BatchPlace:
+    """Where in a run a batch comes; all that is random about it follows from this."""
+
+    run_seed: int
+    """Seed of the run."""
+    epoch: int
+    """From 0 on."""
+    position: int
+    """In the epoch's order, over all processes."""
+    batches: int
+    """Of the epoch, over all processes."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random about the batch."""
+        return batch_seed(self.run_seed, self.epoch, self.position)
+
+    @property
+    def epoch_seed(self) -> int:
+        """Seed of what is random about the whole epoch beside its order."""
+        return derived_seed(self.run_seed, _EPOCH, self.epoch)
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -10,14 +11,16 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from common.logs import get_logger
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
 from training.checkpoints import CheckpointWriter
+from training.compiling import compile_blocks
 from training.config import TrainingConfig
 from training.gradients import same_start
 from training.loader import BatchLoader, TrainingSet
 from training.metadata import RunFacts
 from training.optimizers import make_optimizer
 from training.order import Layout
+from training.resume import compare_settings
 from training.schedulers import make_scheduler
 from training.state import Counters, Stateful, load_state, read_counters
 from training.trainable import Trainable, collect_trainable, describe, parameter_groups, set_trainable
@@ -43,6 +46,7 @@ class Run:
     total_steps: int
     """Optimizer steps from the very start to the end."""
     state: Stateful
+    """What a state folder holds, the LoRA and the adapter among it."""
     loader: BatchLoader
     writer: CheckpointWriter
 
@@ -62,18 +66,17 @@ def prepare_run(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     training_set: TrainingSet,
     provenance: Mapping[str, str],
+    dit_file: Path | None = None,
 ) -> Run:
     """Place and freeze the networks, build the optimizer, and go to where `--resume` says; see `loop.train`."""
     batches = len(training_set.batch_order(seed=0, epoch=0))
     if batches == 0:
         raise ValueError("the data set has no batches; run the three cache scripts for this --dataset_config first")
-    _place(accelerator.device, dit, network, adapter)
-    if config.gradient_checkpointing:
-        dit.enable_gradient_checkpointing()
+    _place(config, accelerator.device, dit, network, adapter)
     trainable = collect_trainable(dit, network, adapter, config.trainable_modules)
     set_trainable((dit, network, adapter), trainable)
     same_start([item.parameter for item in trainable], accelerator)
@@ -82,6 +85,8 @@ def prepare_run(
 
     layout = Layout(accelerator.num_processes, config.gradient_accumulation_steps, accelerator.process_index)
     counters = _start(config, accelerator, batches)
+    if config.resume is not None:
+        compare_settings(config.resume, config, layout)
     total_steps = _total_steps(config, counters, layout)
     state = _make_state(config, accelerator, dit, network, adapter, trainable, total_steps)
     facts = RunFacts(
@@ -102,7 +107,7 @@ def prepare_run(
         config.persistent_data_loader_workers,
         pin_memory=accelerator.device.type == "cuda",
     )
-    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable)
+    writer = CheckpointWriter(config, facts, dit, network, adapter, trainable, dit_file)
     log.info("training %s", describe(trainable))
     log.info(
         "%d batches an epoch, %d steps in all; %d process(es), accumulation %d, %s on %s, seed %d",
@@ -129,7 +134,13 @@ def _warn_of_window(window: tuple[float, float], drawn: tuple[float, float]) -> 
         )
 
 
-def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, adapter: CameraAdapter | None) -> None:
+def _place(
+    config: TrainingConfig,
+    device: torch.device,
+    dit: WanModel,
+    network: Network | None,
+    adapter: CameraAdapter | None,
+) -> None:
     """Everything to the device, the trained networks in float32 and into the DiT, all in training mode."""
     dit.to(device).train()
     if network is not None:
@@ -138,6 +149,10 @@ def _place(device: torch.device, dit: WanModel, network: LoRANetwork | None, ada
     if adapter is not None:
         adapter.to(device, torch.float32).train()
     dit.attach_adapter(adapter)
+    if config.gradient_checkpointing:
+        dit.enable_gradient_checkpointing()
+    if compile_blocks(config, dit):
+        log.info("the DiT's blocks are compiled in the first step, which takes minutes")
 
 
 def _start(config: TrainingConfig, accelerator: Accelerator, batches: int) -> Counters:
@@ -173,18 +188,19 @@ def _make_state(
     config: TrainingConfig,
     accelerator: Accelerator,
     dit: WanModel,
-    network: LoRANetwork | None,
+    network: Network | None,
     adapter: CameraAdapter | None,
     trainable: Sequence[Trainable],
     total_steps: int,
 ) -> Stateful:
     """The optimizer over the trainable list and its scheduler, with what `--resume` holds in all of them."""
-    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate)
+    ratio = config.network_settings.loraplus_lr_ratio
+    groups = parameter_groups(trainable, config.learning_rate, config.adapter_learning_rate, ratio)
     wanted = {group["part"]: group["lr"] for group in groups}
     optimizer = make_optimizer(
         config.optimizer_type, groups, config.learning_rate, config.optimizer_args, accelerator.device
     )
-    scheduler = make_scheduler(config.lr_scheduler, optimizer, config.lr_warmup_steps, total_steps)
+    scheduler = make_scheduler(config, optimizer, total_steps)
     state = Stateful(dit, network, adapter, trainable, optimizer, scheduler, accelerator.scaler)
     if config.resume is not None:
         load_state(config.resume, state)

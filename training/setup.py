@@ -1,26 +1,30 @@
 """What a script builds before it trains: the accelerator, and the LoRA network by its module's name."""
 
 import importlib
-import importlib.util
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
-from accelerate.utils import LoggerType
+from accelerate.utils import InitProcessGroupKwargs, KwargsHandler, LoggerType
 from torch import nn
 
 from common.logs import get_logger
 from common.precision import pick_device
-from networks.lora_wan import LoRANetwork
+from networks.network import Network
+from training.compiling import set_backends
 from training.config import TrainingConfig
+from training.trackers import tracker_names
+from wan.keys import dit_to_diffusers
 
 log = get_logger("training")
 
 # a LoRA whose update is scaled below this hardly moves at usual learning rates
 _FEEBLE_SCALE = 0.05
+# names that musubi-tuner's users type for modules that are called otherwise here
+_MODULES = {"lycoris.kohya": "networks.lycoris_wan"}
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
@@ -29,16 +33,19 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     Raises:
         ValueError: a tracker that was asked for is not installed, or fp16 on a CPU.
     """
-    trackers = _trackers(config)
+    trackers: list[str | LoggerType | GeneralTracker] = [*tracker_names(config)]
     folder = None
     if config.logging_dir is not None:
-        folder = str(Path(config.logging_dir) / datetime.now().strftime("%Y%m%d%H%M%S"))
+        name = f"{config.log_prefix or ''}{datetime.now():%Y%m%d%H%M%S}"
+        folder = str(Path(config.logging_dir) / name)
+    set_backends(config)
     accelerator = Accelerator(
         # accelerate joins launched processes without a GPU only if it is told that this is meant
         cpu=pick_device().type == "cpu",
         mixed_precision=config.mixed_precision,
         log_with=trackers or None,
         project_dir=folder,
+        kwargs_handlers=_process_group(config),
     )
     if not accelerator.is_main_process:
         # what the first process says need not be said once per process
@@ -46,7 +53,13 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
+def _process_group(config: TrainingConfig) -> list[KwargsHandler]:
+    if config.ddp_timeout is None:
+        return []
+    return [InitProcessGroupKwargs(timeout=timedelta(minutes=config.ddp_timeout))]
+
+
+def build_network(config: TrainingConfig, dit: nn.Module) -> Network | None:
     """The network of `--network_module` for this DiT, with `--network_weights` in it; None where none is asked for.
 
     Fresh weights follow from `--seed`; without one every process draws its own, and training starts from the first's.
@@ -58,24 +71,33 @@ def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
     if config.network_module is None:
         return None
     try:
-        create = importlib.import_module(config.network_module).create_network
+        create = importlib.import_module(_MODULES.get(config.network_module, config.network_module)).create_network
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"--network_module {config.network_module}: {error}; use networks.lora_wan") from None
+    settings = config.network_settings
     with torch.random.fork_rng(devices=[]):
         if config.seed is not None:
             torch.manual_seed(config.seed)
-        network = create(dit, rank=config.rank, alpha=config.network_alpha, dropout=config.network_dropout)
-    if not isinstance(network, LoRANetwork):
+        network = create(
+            dit,
+            rank=config.rank,
+            alpha=config.network_alpha,
+            dropout=config.network_dropout,
+            settings=settings,
+            like=config.network_weights if config.dim_from_weights else None,
+            to_diffusers=dit_to_diffusers,
+        )
+    if not isinstance(network, Network):
         raise ValueError(f"--network_module {config.network_module} makes no LoRA network; use networks.lora_wan")
     if config.network_weights is not None:
         network.load(config.network_weights)
-    if config.network_alpha / config.rank < _FEEBLE_SCALE:
+    if network.alpha / network.rank < _FEEBLE_SCALE:
         log.warning(
             "--network_alpha %g with --network_dim %d scales the LoRA's update by %.3g: it may seem to do nothing; "
             "an alpha near the dim is usual",
-            config.network_alpha,
-            config.rank,
-            config.network_alpha / config.rank,
+            network.alpha,
+            network.rank,
+            network.alpha / network.rank,
         )
     return network
 
@@ -83,13 +105,3 @@ def build_network(config: TrainingConfig, dit: nn.Module) -> LoRANetwork | None:
 def autocast_dtype(accelerator: Accelerator) -> torch.dtype:
     """The type matrices are multiplied in, and the one to load a frozen DiT in."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-
-
-def _trackers(config: TrainingConfig) -> list[str | LoggerType | GeneralTracker]:
-    wanted = config.log_with or ("tensorboard" if config.logging_dir is not None else None)
-    names = ["tensorboard", "wandb"] if wanted == "all" else [wanted] if wanted is not None else []
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            asked = f"--log_with {config.log_with}" if config.log_with else "--logging_dir"
-            raise ValueError(f"{asked} needs the package {name}; pip install {name}, or leave the flag out")
-    return [*names]

@@ -1,7 +1,7 @@
 """State folders: everything `--resume` needs to go on as if nothing had happened.
 
     NAME-000001-state/
-        training_state.json   counters, seed, and what the data set looked like
+        training_state.json   counters, seed, size of the data set, and the settings of the run (training.resume)
         model.safetensors     trained tensors under PART.KEY, see training.trainable
         optimizer.bin, scheduler.bin, scaler.bin (fp16 only)   their state dicts, loadable with weights_only
 
@@ -25,7 +25,9 @@ from common.arguments import HIGHEST
 from common.files import atomic_path, require_file
 from common.tensor_headers import UNREADABLE, why
 from common.weights import read_tensors, write_tensors
+from networks.network import Network
 from training.trainable import ADAPTER, DIT, LORA, Trainable
+from wan.adapters.interface import CameraAdapter
 
 FORMAT = "1"
 _MODEL, _COUNTERS = "model.safetensors", "training_state.json"
@@ -63,8 +65,8 @@ class Stateful:
     """The objects of a run that a state folder fills."""
 
     dit: nn.Module
-    network: nn.Module | None
-    adapter: nn.Module | None
+    network: Network | None
+    adapter: CameraAdapter | None
     trainable: Sequence[Trainable]
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -82,15 +84,18 @@ class Stateful:
         return {**whole, **{item.name: item.parameter.data for item in self.trainable if item.part == DIT}}
 
 
-def save_state(folder: Path, run: Stateful, counters: Counters) -> None:
-    """Write a state folder, whole or not at all; one of the same name is replaced."""
+def save_state(folder: Path, run: Stateful, counters: Counters, settings: Mapping[str, Any] | None = None) -> None:
+    """Write a state folder, whole or not at all; one of the same name is replaced.
+
+    `settings` are those of the run that change what it computes, for `training.resume` to compare with.
+    """
     with _atomic_folder(folder) as temporary:
         write_tensors(temporary / _MODEL, run.tensors())
         _write(temporary / _OPTIMIZER, run.optimizer.state_dict())
         _write(temporary / _SCHEDULER, run.scheduler.state_dict())
         if run.scaler is not None:
             _write(temporary / _SCALER, run.scaler.state_dict())
-        text = json.dumps({"format": FORMAT, **asdict(counters)}, indent=2)
+        text = json.dumps({"format": FORMAT, **asdict(counters), "settings": dict(settings or {})}, indent=2)
         (temporary / _COUNTERS).write_text(text, encoding="utf-8")
 
 
@@ -101,18 +106,39 @@ def read_counters(folder: str | Path) -> Counters:
         FileNotFoundError: there is no such folder, or it is not one of ours.
         ValueError: its counters are unreadable, of another format, or not those of any run.
     """
+    file, values = _read_counters(folder)
+    try:
+        counters = Counters(**{field.name: values[field.name] for field in fields(Counters)})
+    except KeyError as error:
+        raise ValueError(f"--resume {file}: unreadable ({error}); expected a state written by this program") from None
+    if mistake := _mistake(counters):
+        raise ValueError(f"--resume {file}: {mistake}; expected a state as this program wrote it: resume from another")
+    return counters
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """The settings of the run that wrote a state folder; empty for a state from before they were written.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_counters`.
+    """
+    file, values = _read_counters(folder)
+    settings = values.get("settings", {})
+    if not isinstance(settings, dict):
+        raise ValueError(f"--resume {file}: unreadable (settings); expected a state written by this program")
+    return settings
+
+
+def _read_counters(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     require_file(folder, "--resume", "Expected a folder NAME-000001-state written by --save_state.")
     file = require_file(Path(folder) / _COUNTERS, "--resume", "The folder is not a training state of this program.")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise ValueError("another format")
-        counters = Counters(**{field.name: values[field.name] for field in fields(Counters)})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"--resume {file}: unreadable ({error}); expected a state written by this program") from None
-    if mistake := _mistake(counters):
-        raise ValueError(f"--resume {file}: {mistake}; expected a state as this program wrote it: resume from another")
-    return counters
+    return file, values
 
 
 def _mistake(counters: Counters) -> str:

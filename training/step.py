@@ -12,8 +12,9 @@ from dataset.batch import Batch
 from training.gradients import average_gradients, clip_gradients
 from training.interrupt import StopRequest
 from training.loader import to_device
+from training.noise_levels import loss_weights
 from training.objective import batch_loss, draw_camera_gain, draw_sigmas_and_noise
-from training.order import batch_seed, step_seed
+from training.order import BatchPlace, step_seed
 from training.run import Run
 
 
@@ -47,7 +48,7 @@ def optimizer_step(run: Run, batches: Iterator[Batch], stop: StopRequest) -> Ste
     keys: list[list[str]] = []
     for position in run.layout.positions(counters.position, counters.batches):
         batch = to_device(next(batches), accelerator.device)
-        losses.append(_backward(run, batch, batch_seed(counters.seed, counters.epoch, position)))
+        losses.append(_backward(run, batch, BatchPlace(counters.seed, counters.epoch, position, counters.batches)))
         keys.append(batch["item_keys"])
     taken = run.layout.taken(counters.position, counters.batches)
     average_gradients(run.parameters, accelerator, taken)
@@ -63,10 +64,11 @@ def optimizer_step(run: Run, batches: Iterator[Batch], stop: StopRequest) -> Ste
     return result
 
 
-def _backward(run: Run, batch: Batch, seed: int) -> Tensor:
+def _backward(run: Run, batch: Batch, place: BatchPlace) -> Tensor:
     """Add one micro-batch's gradients to the parameters'; its loss, detached."""
-    sigmas, noise = draw_sigmas_and_noise(run.config, batch, seed)
-    device = run.accelerator.device
+    sigmas, noise = draw_sigmas_and_noise(run.config, batch, place)
+    device, seed = run.accelerator.device, place.seed
+    weights = loss_weights(run.config.weighting_scheme, sigmas)
     gain = draw_camera_gain(run.config.camera_dropout, len(sigmas), seed) if run.with_camera else None
     gain = None if gain is None else gain.to(device, non_blocking=True)
     # dropout draws from the global generator; setting it makes that, too, a matter of the batch alone
@@ -79,6 +81,7 @@ def _backward(run: Run, batch: Batch, seed: int) -> Tensor:
             noise.to(device, non_blocking=True),
             run.with_camera,
             gain,
+            None if weights is None else weights.to(device, non_blocking=True),
         )
     # not through accelerate, whose backward would divide by an accumulation of its own
     scaler = run.state.scaler
@@ -109,6 +112,8 @@ def _update(run: Run) -> None:
         state.scaler.update()
         if state.scaler.get_scale() >= before:
             state.scheduler.step()
+    if run.config.scale_weight_norms is not None and state.network is not None:
+        state.network.limit_norms(run.config.scale_weight_norms)
     state.optimizer.zero_grad(set_to_none=True)
 
 

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from common.logs import get_logger
+from networks.network import learns_faster
 
 log = get_logger("training")
 
 LORA, ADAPTER, DIT = "lora", "adapter", "dit"
+LORA_PLUS = "lora+"
+"""The optimizer's group of the LoRA's parameters that learn faster (LoRA+)."""
 EVERYTHING = "all"
 
 
@@ -76,7 +79,10 @@ def set_trainable(modules: Sequence[nn.Module | None], trainable: Sequence[Train
 
 
 def parameter_groups(
-    trainable: Sequence[Trainable], learning_rate: float, adapter_learning_rate: float | None = None
+    trainable: Sequence[Trainable],
+    learning_rate: float,
+    adapter_learning_rate: float | None = None,
+    loraplus_lr_ratio: float | None = None,
 ) -> list[dict[str, Any]]:
     """The optimizer's groups, one for each part that has any, with that part's name under `part`.
 
@@ -84,11 +90,19 @@ def parameter_groups(
         trainable: of `collect_trainable`.
         learning_rate: of every part.
         adapter_learning_rate: of the adapter, where it is another.
+        loraplus_lr_ratio: how many times faster the LoRA's up matrices learn, in a group of their own, `LORA_PLUS`.
     """
     rates = {} if adapter_learning_rate is None else {ADAPTER: adapter_learning_rate}
+    if loraplus_lr_ratio is not None:
+        rates[LORA_PLUS] = learning_rate * loraplus_lr_ratio
+
+    def group_of(item: Trainable) -> str:
+        faster = LORA_PLUS in rates and item.part == LORA and learns_faster(item.key)
+        return LORA_PLUS if faster else item.part
+
     groups: list[dict[str, Any]] = []
-    for part in (LORA, ADAPTER, DIT):
-        parameters = [item.parameter for item in trainable if item.part == part]
+    for part in (LORA, LORA_PLUS, ADAPTER, DIT):
+        parameters = [item.parameter for item in trainable if group_of(item) == part]
         if parameters:
             groups.append({"params": parameters, "lr": rates.get(part, learning_rate), "part": part})
     return groups

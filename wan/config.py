@@ -168,6 +168,12 @@ class TaskConfig:
         return self.dit.reads_control
 
     @property
+    def feature_widths(self) -> dict[str, int]:
+        """Width of the text and image features that training reads from caches, by their names there."""
+        image = {"clip": self.dit.image_dim} if self.dit.image_dim and "clip" in self.cached_tensors else {}
+        return {"t5": self.dit.text_dim, **image}
+
+    @property
     def cached_tensors(self) -> tuple[str, ...]:
         """What a latent cache must hold to train this task; a first frame that is optional is not trained with."""
         image = ("latents_image", "clip") if self.first_frame == "needed" else ()

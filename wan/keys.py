@@ -13,6 +13,11 @@ T = TypeVar("T")
 COMFY_PREFIX = "model.diffusion_model."
 """What Comfy's repackaged files put before every official DiT name."""
 
+ADAPTER_PREFIX = "omnicam_adapter."
+"""What stands before the names of a camera adapter that travels in the file of a DiT or a LoRA."""
+ADAPTER_METADATA = "omnicam_adapter"
+"""The metadata entry that holds the metadata of such an adapter, in JSON."""
+
 _DIFFUSERS_PREFIX = "condition_embedder."
 
 _DIT_MODULES = {
@@ -111,6 +116,17 @@ def set_fork_camera_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[
     known = set(fork_camera_names(1))
     camera = {key: tensor for key, tensor in tensors.items() if _IN_ANY_BLOCK.sub("blocks.0.", key) in known}
     return {key: tensor for key, tensor in tensors.items() if key not in camera}, camera
+
+
+def set_adapter_aside(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """Part the tensors of a file into those of its network and those of a camera adapter that travels with it.
+
+    Returns:
+        network, under the same names; adapter, under its own names, without `ADAPTER_PREFIX`.
+    """
+    carried = [key for key in tensors if key.startswith(ADAPTER_PREFIX)]
+    adapter = {key.removeprefix(ADAPTER_PREFIX): tensors[key] for key in carried}
+    return {key: value for key, value in tensors.items() if key not in set(carried)}, adapter
 
 
 def fork_camera_names(blocks: int) -> list[str]:

@@ -11,7 +11,7 @@ from common.tensor_headers import TensorEntry
 from wan.config import WAN_CONFIGS, DiTConfig
 from wan.fork_camera import examine_fork_camera
 from wan.fp8 import Fp8Mode
-from wan.keys import dit_to_official, set_fork_camera_aside
+from wan.keys import dit_to_official, set_adapter_aside, set_fork_camera_aside
 from wan.loading_clip_text import load_clip_text
 from wan.loading_encoders import load_clip, load_t5, load_vae
 from wan.model import WanModel
@@ -79,11 +79,14 @@ def open_dit(
             f"{path} is in fp8 already, without scales: --fp8_scaled makes its scales from whole weights. Pass the "
             "bf16 or fp16 file, or leave --fp8_scaled out"
         )
-    entries, camera = set_fork_camera_aside(dit_to_official(header.entries))
+    own, adapter = set_adapter_aside(header.entries)
+    entries, camera = set_fork_camera_aside(dit_to_official(own))
     _check_task(entries, contents, config, path)
     opened = fit(model, entries, path, f"the DiT of this task, though it is {contents}")
     if camera:
         log.info("%s also holds %s; they are not used here", path, examine_fork_camera(camera, config.num_layers))
+    if adapter:
+        log.info("%s also holds a camera adapter; pass the file at --camera_adapter too to use it", path)
     return opened
 
 

@@ -53,7 +53,8 @@ def encode_latents(clips, value=None):
 
 
 def encode_text(jobs):
-    return [torch.full((len(job.item.caption.split()), 6), 0.5, dtype=torch.bfloat16) for job in jobs]
+    # T5 ends every text with a token, the empty one too
+    return [torch.full((max(1, len(job.item.caption.split())), 6), 0.5, dtype=torch.bfloat16) for job in jobs]
 
 
 def _allowed(options):

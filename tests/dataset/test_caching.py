@@ -180,3 +180,13 @@ def test_the_crop_is_a_centred_part_of_the_source_with_the_clips_shape(source, t
     # and so is the crop's offset
     assert left + width / 2 == pytest.approx(0.5, abs=1 / target[0])
     assert top + height / 2 == pytest.approx(0.5, abs=1 / target[1])
+
+
+def test_an_image_below_the_grid_is_named_by_file_and_line(project):
+    make_image(project.root / "dot.png", width=8, height=8)
+    toml = "[[datasets]]\nimage_jsonl_file = 'meta.jsonl'\ncache_directory = 'cache'\n"
+    project.write(
+        toml + "enable_bucket = true\nbucket_no_upscale = true\n", {"image_path": "dot.png", "caption": "a dot"}
+    )
+    with pytest.raises(ValueError, match=r"meta\.jsonl line 1: dot\.png: a picture of 8x8 is too small"):
+        project.cache_latents()

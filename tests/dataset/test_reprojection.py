@@ -67,7 +67,8 @@ def clips_of(project, filmed, name, **entry):
 def followed(first, other):
     """Corners [N, 2] of a picture that are found again in another one, and where; a pixel's centre is at + 0.5."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (first, other)]
-    corners = cv2.goodFeaturesToTrack(grey[0], 300, 0.01, 3)
+    # of calm walls the faint corners, too: those that do not hold are sorted out below
+    corners = cv2.goodFeaturesToTrack(grey[0], 300, 0.002, 3)
     there, found, _ = cv2.calcOpticalFlowPyrLK(*grey, corners, None, winSize=(11, 11))
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(*grey[::-1], there, None, winSize=(11, 11))
     steady = (np.abs(back - corners).max(axis=(1, 2)) < 0.2) & (found & found_back).astype(bool).ravel()
@@ -102,7 +103,7 @@ def error_px(filmed, decoded, times, frame):
     whole = item_track(clip.item, clip.info)
     track = clip_track(whole, times, (clip.info.height, clip.info.width), BUCKET)
     pixels, seen = followed(decoded.frames[0], decoded.frames[frame])
-    assert len(pixels) > 100
+    assert len(pixels) > 80
     source_frame = round(clip.frame_times[0] * filmed[0])
     depth = true_depth(filmed, clip.item.mirrored, source_frame, pixels)
     return float(np.median(np.linalg.norm(reprojected(track, frame, pixels, depth) - seen, axis=1)))

@@ -1,4 +1,5 @@
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -260,3 +261,32 @@ def test_a_clause_of_a_caption_file_names_a_camera_beside_it_unless_there_is_ano
     (project.root / "media" / "a.txt").write_text("A room. #trajectory {${NOWHERE_AT_ALL}/a.txt}")
     with pytest.raises(ValueError, match=r"a\.txt: #trajectory .*NOWHERE_AT_ALL.* is not set"):
         _ = project.groups
+
+
+@pytest.mark.parametrize("key", ["video_path", "control_path", "camera_file", "caption"])
+def test_a_pipe_is_refused_by_name_and_not_waited_for(project, key):
+    make_video(project.root / "videos" / "a.mp4", frames=2)
+    os.mkfifo(project.root / "pipe.mp4")
+    line = {"video_path": "videos/a.mp4", "caption": "x"}
+    named = "A room. Camera: #trajectory {pipe.mp4}" if key == "caption" else "pipe.mp4"
+    project.write(JSONL, line | {key: named})
+    with pytest.raises(ValueError, match=r"line 1.*pipe\.mp4 is a pipe or device"):
+        load_items(project.config)
+
+
+def test_no_medium_shares_the_text_cache_of_the_empty_caption(project):
+    project.videos(["x"], entry="caption_dropout_rate = 0.5")
+    (project.root / "videos" / "v0.mp4").rename(project.root / "videos" / "~empty.mp4")
+    jsonl = project.root / "meta.jsonl"
+    jsonl.write_text(jsonl.read_text().replace("v0.mp4", "~empty.mp4"))
+    with pytest.raises(ValueError, match=r"line 1: ~empty\.mp4 has the name of the cache of the empty caption"):
+        load_items(project.config)
+    project.toml.write_text(project.toml.read_text().replace("caption_dropout_rate = 0.5", ""))
+    assert [item.key for item in load_items(project.config)[0].items] == ["~empty"]
+
+
+def test_a_cache_folder_that_is_a_broken_link_is_named(project):
+    project.videos(["x"])
+    (project.root / "cache").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="cache_directory = 'cache' is a link that leads nowhere"):
+        load_items(project.config)

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.weights import read_metadata, read_tensors, write_tensors
-from networks.lora_wan import LoRANetwork, create_network, lora_targets, merge_lora
+from networks.lora_wan import LoRANetwork, create_network, lora_targets
+from networks.merging import merge_lora
 from wan.adapters.build import build_adapter
 from wan.config import WAN_CONFIGS, CrossConfig
 from wan.initialise import initialise
@@ -250,7 +251,8 @@ MISTAKES = {
         {f"{CAMERA}__lora_down__weight": torch.ones(4, 32), f"{CAMERA}__lora_up__weight": torch.ones(32, 4)},
         CAMERA,
     ),
-    "other layout": ({"diffusion_model__blocks__0__lora_A__weight": torch.ones(4, 4)}, "lora_A"),
+    "no module": ({"diffusion_model__blocks__0__lora_A__weight": torch.ones(4, 4)}, "diffusion_model.blocks.0"),
+    "other layout": ({"blocks__0__self_attn__q__oft_blocks": torch.ones(4, 4)}, "oft_blocks"),
     "half a pair": ({f"{QUERY}__lora_up__weight": torch.ones(0)}, "has no lora_up"),
     "other size": ({f"{QUERY}__lora_up__weight": torch.ones(64, 4)}, "another size"),
     "no product": ({f"{QUERY}__lora_up__weight": torch.ones(32, 5)}, "expected"),

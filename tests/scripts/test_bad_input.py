@@ -59,6 +59,11 @@ def test_a_caption_without_a_camera_is_named(world, refuses):
     refuses(world.call("wan_cache_camera_encoder_outputs"), "mute.mp4", "no camera", "<direction>")
 
 
+def test_a_confidence_that_none_can_have(world, refuses):
+    refuses(world.call("wan_cache_camera_encoder_outputs", "--min_confidence", 2), "--min_confidence 2", "0 to 1")
+    assert not world.cache.exists()
+
+
 def test_a_missing_model_says_where_it_belongs(world, refuses):
     script = "wan_cache_latents"
     refuses(world.call(script, "--vae", world.root / "none.pth"), "--vae", "none.pth", "weights/README.md")
@@ -72,6 +77,17 @@ def test_a_text_encoder_given_as_a_vae(world, weights, refuses):
 def test_training_without_caches_lists_the_commands(world, refuses):
     refuses(world.train(), "wan_cache_latents.py", "wan_cache_text_encoder_outputs.py", "my_test.mp4")
     assert not (world.root / "out").exists()
+
+
+def test_training_from_text_of_another_encoder(world, refuses):
+    world.cache_all()
+    for file in world.cache.glob("*_wan_te.safetensors"):
+        narrow = {key: tensor[:, :64].contiguous() for key, tensor in read_tensors(file).items()}
+        write_tensors(file, narrow, {"architecture": "wan"})
+    refuses(world.train(), "text caches of 3 of 3 items are of another encoder", "wan_cache_text_encoder_outputs.py")
+    assert not (world.root / "out").exists()
+    world.cache_all("--skip_existing")
+    assert world.train("--max_train_steps", 1) == 0
 
 
 def test_training_a_dit_of_another_task(world, weights, tmp_path, refuses):

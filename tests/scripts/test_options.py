@@ -112,6 +112,8 @@ def test_the_readme_names_no_option_that_is_not_there():
         "--num_machines",
         "--quiet",
     }
+    # of the lines of a file of prompts
+    known |= {f"--{name}" for name in ("w", "h", "f", "d", "s", "fs", "l", "n", "i", "ei", "cn", "cf", "g")}
     for path in (ROOT / "tools").rglob("*.py"):
         known |= set(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
     for page in [ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]:

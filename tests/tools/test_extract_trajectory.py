@@ -194,8 +194,9 @@ def test_the_demos_commands_are_ones_that_the_scripts_take(monkeypatch):
     titles, commands = zip(*run_demo.steps(args), strict=True)
     (extract,) = [command for command in commands if command[0] == "tools/extract_trajectory.py"]
     given = extract_trajectory.build_parser().parse_args(extract[1:])
-    (generate,) = [command for command in commands if "--camera_file" in command]
+    room, generate = (command for command in commands if "--camera_file" in command)
+    assert room[room.index("--camera_file") + 1] == commands[2][2]  # what is measured is what was commanded
     assert wan_generate_video.build_parser().parse_args(generate[1:]).camera_file == given.output[0]
     assert given.truth and given.describe and "compare" in titles[commands.index(extract)]
     monkeypatch.setattr(run_demo.importlib.util, "find_spec", lambda name: None)
-    assert not any("--camera_file" in command for _, command in run_demo.steps(args))
+    assert sum("--camera_file" in command for _, command in run_demo.steps(args)) == 1

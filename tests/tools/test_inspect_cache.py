@@ -260,4 +260,5 @@ def test_latents_of_another_vae_are_named(tmp_path, look, vae):
     write_tensors(tmp_path / "a_0032x0032_wan.safetensors", latents, {"architecture": "wan"})
     code, found = look(tmp_path / "a_0032x0032_wan.safetensors", "--decode", *vae, "--output_dir", tmp_path / "out")
     (fact,) = found.values()
-    assert code == cli.EXIT_USER_ERROR and "a_0032x0032_wan" in fact["decoded"]["fault"]
+    assert code == cli.EXIT_USER_ERROR and fact["status"] == "damaged" and "decoded" not in fact
+    assert "a_0032x0032_wan" in fact["fault"] and "[5, 1, 4, 4], expected [16, 1, 4, 4]" in fact["fault"]

@@ -7,7 +7,7 @@ from jaxtyping import install_import_hook
 
 from tests.camera import typechecking
 
-install_import_hook("training.flow_matching", f"{typechecking.__name__}.checked")
+install_import_hook(["training.flow_matching", "training.noise_levels"], f"{typechecking.__name__}.checked")
 
 
 @pytest.fixture(autouse=True)

@@ -288,7 +288,7 @@ def test_tensorboard_only_when_asked(tmp_path: Path) -> None:
 def test_ctrl_c_finishes_the_step_and_saves_the_state(tmp_path: Path) -> None:
     done = launch(1, tmp_path, {"clips": 3, "pressing": True}, save_state=True)
     assert done.returncode == 130, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"run-step00000002-state", "run_loss.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run-step00000002-state", "run_loss.csv", "run_loss.png"}
     config = make_config(tmp_path)
     run(dataclasses.replace(config, resume=str(tmp_path / "run-step00000002-state")), RandomSet(3))
     run(dataclasses.replace(config, output_dir=str(tmp_path / "whole")), RandomSet(3))

@@ -73,4 +73,4 @@ def test_a_bad_clip_of_one_process_stops_both_and_is_named(tmp_path: Path) -> No
 
 def test_ctrl_c_at_one_process_stops_both_after_the_same_step(tmp_path: Path) -> None:
     launch(2, tmp_path, {"clips": 8, "pressing": True}, save_state=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"run-step00000002-state", "run_loss.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run-step00000002-state", "run_loss.csv", "run_loss.png"}

@@ -111,9 +111,9 @@ def make_networks(config: TrainingConfig, seed: int = 0) -> tuple[WanModel, Any,
     return dit, build_network(dataclasses.replace(config, seed=seed), dit), make_adapter(seed)
 
 
-def run(config: TrainingConfig, training_set: RandomSet) -> Summary:
+def run(config: TrainingConfig, training_set: RandomSet, held_out: RandomSet | None = None) -> Summary:
     dit, network, adapter = make_networks(config)
-    return train(config, make_accelerator(config), dit, network, adapter, training_set)
+    return train(config, make_accelerator(config), dit, network, adapter, training_set, held_out=held_out)
 
 
 class PressingSet(RandomSet):
@@ -128,7 +128,13 @@ class PressingSet(RandomSet):
         return super().__getitem__(indices)
 
 
-def launch(processes: int, folder: Path, training_set: dict[str, Any], **changes: Any) -> subprocess.CompletedProcess:
+def launch(
+    processes: int,
+    folder: Path,
+    training_set: dict[str, Any],
+    held_out: dict[str, Any] | None = None,
+    **changes: Any,
+) -> subprocess.CompletedProcess:
     """Train in processes of their own, as `accelerate launch` starts them on a CPU."""
     python = [sys.executable]
     if processes > 1:
@@ -136,7 +142,7 @@ def launch(processes: int, folder: Path, training_set: dict[str, Any], **changes
         python += ["--num_processes", str(processes), "--main_process_port", "0"]
     here = Path(__file__).resolve()
     return subprocess.run(
-        [*python, str(here), str(folder), json.dumps(training_set), json.dumps(changes)],
+        [*python, str(here), str(folder), json.dumps(training_set), json.dumps(changes), json.dumps(held_out)],
         env={**os.environ, "PYTHONPATH": str(here.parents[2]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -146,11 +152,13 @@ def launch(processes: int, folder: Path, training_set: dict[str, Any], **changes
 
 
 def main() -> int:
-    """What the launched processes run: FOLDER, training set and changes of the config as JSON."""
+    """What the launched processes run: FOLDER, training set, changes of the config and held-out set as JSON."""
     chosen = json.loads(sys.argv[2])
     kind = PressingSet if chosen.pop("pressing", False) else RandomSet
     try:
-        run(make_config(Path(sys.argv[1]), **json.loads(sys.argv[3])), kind(**chosen))
+        held_out = json.loads(sys.argv[4])
+        config = make_config(Path(sys.argv[1]), **json.loads(sys.argv[3]))
+        run(config, kind(**chosen), None if held_out is None else RandomSet(**held_out))
     except KeyboardInterrupt:
         return 130
     return 0

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from common.weights import write_tensors
 from networks.lora_files import write_lora
-from networks.lora_wan import create_network, merge_lora, merge_while_loading
+from networks.lora_wan import create_network
+from networks.merging import merge_lora, merge_while_loading
 from tests.wan import test_t5
 from tests.wan.dit_helpers import I2V, inputs, relative_error, small_model, trained_adapter
 from wan.config import WAN_CONFIGS

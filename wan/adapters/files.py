@@ -6,12 +6,15 @@
     config       JSON: design, every field of its configuration, and dit_dim, dit_layers of the DiT it is made for
     base_task, trained_steps, trained_epochs, session, data ...   what the trainer knows
 
+It may also travel in the file of a DiT or a LoRA, every name after `omnicam_adapter.`, its metadata in the metadata
+entry `omnicam_adapter`, in JSON.
+
 The fork's `total-N.safetensors`, which holds its whole DiT, is read as an adapter of design v1.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +28,7 @@ from wan.adapters.build import build_adapter, changed_config
 from wan.adapters.interface import CameraAdapter
 from wan.config import ADAPTER_CONFIGS, AdapterConfig, CrossConfig, DiTConfig, ForkConfig
 from wan.fork_camera import examine_fork_camera, fork_config
-from wan.keys import dit_to_official, set_fork_camera_aside
+from wan.keys import ADAPTER_METADATA, dit_to_official, set_adapter_aside, set_fork_camera_aside
 from wan.recognise import ADAPTER_FORMAT, FORK_STYLE, recognise, shape_of_dit
 
 ADAPTER_VERSION = "2"
@@ -120,7 +123,7 @@ def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -
 
     Of the data, output layers are read until one has left its zero start.
     """
-    header = read_header(path)
+    header = adapter_header(read_header(path))
     facts, entries = _open_fork(header, force) if is_fork_file(header) else _open_own(header, force)
     if (facts.dit_dim, facts.dit_layers) != (dit_config.dim, dit_config.num_layers):
         raise ValueError(
@@ -135,6 +138,20 @@ def open_adapter(path: str | Path, dit_config: DiTConfig, force: bool = False) -
     if not looks_trained(adapter, entries):
         _refuse_unless(force, f"{path} was never trained: it changes nothing. Pass another --camera_adapter")
     return OpenedAdapter(facts, adapter, entries)
+
+
+def adapter_header(header: Header) -> Header:
+    """Of the adapter alone, where it travels in the file of a DiT or a LoRA; any other header as it is."""
+    entries = set_adapter_aside(header.entries)[1]
+    if not entries:
+        return header
+    try:
+        metadata = json.loads(header.metadata.get(ADAPTER_METADATA, ""))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{header.path}: the metadata '{ADAPTER_METADATA}' are unreadable ({error})") from None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{header.path}: the metadata '{ADAPTER_METADATA}' are no table; pass the adapter's own file")
+    return replace(header, entries=entries, metadata=metadata)
 
 
 def looks_trained(adapter: CameraAdapter, entries: Mapping[str, TensorEntry]) -> bool:
