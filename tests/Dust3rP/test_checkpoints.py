@@ -166,4 +166,6 @@ def test_the_licence_is_told_once(tmp_path, caplog, monkeypatch):
     with caplog.at_level("INFO", "omnicam"):
         load(path, TINY_LINEAR)
         load(path, TINY_LINEAR)
-    assert caplog.text.count("CC BY-NC-SA 4.0: not for commercial use") == 1
+    # by identity: under some orders of tests the logger hands a record to the handler of caplog twice
+    told = {id(record) for record in caplog.records if "not for commercial use" in record.getMessage()}
+    assert len(told) == 1

@@ -176,7 +176,8 @@ def test_counts_below_one_are_refused_by_the_cache_scripts(world, refuses, scrip
     assert not world.cache.exists()
 
 
-def test_a_camera_without_an_adapter_is_refused_not_ignored(models, photo, tmp_path, refuses):
+def test_a_camera_without_an_adapter_is_refused_not_ignored(models, photo, tmp_path, refuses, monkeypatch):
+    monkeypatch.setattr("generation.weights.ROOT", tmp_path)  # where no adapter is shipped
     good = ["--prompt", GOOD, "--image_path", photo, "--video_size", 32, 48, "--video_length", 9]
     code = run("wan_generate_video", *models["wan_generate_video"], *good, "--save_path", tmp_path / "v.mp4")
     refuses(code, "camera adapter", "--camera_adapter", "--no_camera")

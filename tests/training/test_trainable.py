@@ -10,6 +10,7 @@ from networks.lora_wan import create_network
 from tests.training.tiny_run import ADAPTER, RandomSet, make_adapter, make_config, make_dit
 from training.objective import batch_loss, draw_camera_gain, draw_sigmas_and_noise
 from training.optimizers import make_optimizer
+from training.order import BatchPlace
 from training.trainable import collect_trainable, describe, parameter_groups, set_trainable
 from wan.config import CrossConfig, ForkConfig, PluckerConfig
 
@@ -46,7 +47,7 @@ def test_what_is_in_the_optimizer_has_a_gradient_and_nothing_else(
     set_trainable((dit, network, adapter), trainable)
     optimizer = make_optimizer("AdamW", parameter_groups(trainable, 1e-3), 1e-3, None, torch.device("cpu"))
     batch = RandomSet(2, batch_size=2)[(0, 1)]
-    drawn = draw_sigmas_and_noise(make_config(tmp_path), batch, 3)
+    drawn = draw_sigmas_and_noise(make_config(tmp_path), batch, BatchPlace(3, 0, 0, 1))
     batch_loss(dit, batch, *drawn, with_camera=adapter is not None).backward()
 
     everything = {id(p): (name, p) for module in (dit, *modules) for name, p in module.named_parameters()}
@@ -121,7 +122,7 @@ def test_a_dropped_camera_leaves_the_loss_of_the_base_and_no_gradient(tmp_path: 
             layer.weight.add_(0.1)
     dit.attach_adapter(adapter)
     batch = RandomSet(2, batch_size=2)[(0, 1)]
-    drawn = draw_sigmas_and_noise(make_config(tmp_path), batch, 3)
+    drawn = draw_sigmas_and_noise(make_config(tmp_path), batch, BatchPlace(3, 0, 0, 1))
     base = batch_loss(dit, batch, *drawn, with_camera=False)
     loss = batch_loss(dit, batch, *drawn, with_camera=True, camera_gain=torch.zeros(2))
     assert torch.equal(loss, base) and not torch.equal(loss, batch_loss(dit, batch, *drawn, with_camera=True))
